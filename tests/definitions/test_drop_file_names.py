@@ -10,7 +10,7 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("stem", "understood"),
+    ("stem", "interpretations"),
     [
         ("rain", [("rain", None)]),
         ("rain_20240102", [("rain_20240102", None), ("rain", MIDNIGHT)]),
@@ -18,7 +18,7 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
         ("rain_20240102_0000", [("rain_20240102_0000", None), ("rain", MIDNIGHT)]),
         ("rain_nl_20240102", [("rain_nl_20240102", None), ("rain_nl", MIDNIGHT)]),
         ("rain_nl", [("rain_nl", None)]),
-        ("rain_1704067200", [("rain_1704067200", None)]),  # a number, which may be anything
+        ("rain_1704067200", [("rain_1704067200", None)]),  # a number may mean anything
         ("rain_1711101200", [("rain_1711101200", None)]),
         ("_20240102", [("_20240102", None)]),
         ("", [("", None)]),
@@ -26,14 +26,16 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
     ],
 )
 def test_a_name_is_a_code_or_a_code_and_a_time(
-    stem: str, understood: list[tuple[str, datetime | None]]
+    stem: str, interpretations: list[tuple[str, datetime | None]]
 ) -> None:
-    assert [(one.key, one.time) for one in interpret_name(stem, "UTC")] == understood
+    assert [
+        (interpretation.key, interpretation.time) for interpretation in interpret_name(stem, "UTC")
+    ] == interpretations
 
 
 def test_a_time_without_offset_is_in_the_zone() -> None:
-    found = interpret_name("rain_20240701T1200", "Europe/Amsterdam")[1]
-    assert found.time == datetime(2024, 7, 1, 10, tzinfo=UTC)
+    interpretation = interpret_name("rain_20240701T1200", "Europe/Amsterdam")[1]
+    assert interpretation.time == datetime(2024, 7, 1, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_a_time_without_offset_is_in_the_zone() -> None:
     ],
 )
 def test_an_impossible_time_has_a_fault(stem: str, fault: str) -> None:
-    found = interpret_name(stem, "Europe/Amsterdam")[1]
-    assert (found.key, found.time) == ("rain", None)
-    assert found.fault is not None
-    assert fault in found.fault
+    interpretation = interpret_name(stem, "Europe/Amsterdam")[1]
+    assert (interpretation.key, interpretation.time) == ("rain", None)
+    assert interpretation.fault is not None
+    assert fault in interpretation.fault

@@ -29,15 +29,15 @@ def as_json(value: Any) -> Any:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, dict):
-        return {key: as_json(one) for key, one in value.items()}
-    return [as_json(one) for one in value] if isinstance(value, list) else value
+        return {key: as_json(element) for key, element in value.items()}
+    return [as_json(element) for element in value] if isinstance(value, list) else value
 
 
 def fits_the_schema(text: str) -> bool:
     return not list(VALIDATOR.iter_errors(as_json(tomllib.loads(text))))
 
 
-def is_read(text: str, folder: Path) -> bool:
+def is_accepted(text: str, folder: Path) -> bool:
     path = folder / "sources.toml"
     path.write_text(text)
     try:
@@ -87,9 +87,9 @@ def test_the_samples_name_the_schema() -> None:
         DROP + 'organisation = ["A", "B"]\n',
     ],
 )
-def test_right_files_are_right_for_both(text: str, tmp_path: Path) -> None:
+def test_the_schema_and_the_program_accept_the_same_files(text: str, tmp_path: Path) -> None:
     assert fits_the_schema(text)
-    assert is_read(text, tmp_path)
+    assert is_accepted(text, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,6 @@ def test_right_files_are_right_for_both(text: str, tmp_path: Path) -> None:
         DROP.replace('folder = "in"\n', ""),
     ],
 )
-def test_wrong_files_are_wrong_for_both(text: str, tmp_path: Path) -> None:
+def test_the_schema_and_the_program_reject_the_same_files(text: str, tmp_path: Path) -> None:
     assert not fits_the_schema(text)
-    assert not is_read(text, tmp_path)
+    assert not is_accepted(text, tmp_path)

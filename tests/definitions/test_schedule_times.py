@@ -27,7 +27,7 @@ def every(zone: ZoneInfo = AMSTERDAM, **duration: int) -> Period:
 
 def ticks_between(when: Recurrence, start: str, end: str) -> list[str]:
     """Return the ticks between two instants, without the year, the seconds and the Z."""
-    begin, stop = (datetime.fromisoformat(f"2027-{one}:00+00:00") for one in (start, end))
+    begin, stop = (datetime.fromisoformat(f"2027-{instant}:00+00:00") for instant in (start, end))
     return [f"{tick:%m-%dT%H:%M}" for tick in ticks(when, begin, stop)]
 
 
@@ -73,7 +73,7 @@ def test_cron_lines_when_the_clocks_of_amsterdam_change(
          ["06-30T22:00", "07-02T22:00", "07-04T22:00"]),
         # 205 periods of 7 minutes are 23:55
         (every(minutes=7), "07-01T21:45", "07-01T22:10", ["07-01T21:48", "07-01T21:55", "07-01T22:00", "07-01T22:07"]),
-        # a day of 23 hours has 197 of them, the last after 22:52
+        # a day of 23 hours has 197 periods; the last begins 22:52 after midnight
         (every(minutes=7), "03-28T21:45", "03-28T22:05", ["03-28T21:45", "03-28T21:52", "03-28T21:59", "03-28T22:00"]),
         (every(hours=6), "03-27T22:00", "03-28T23:00",
          ["03-27T23:00", "03-28T05:00", "03-28T11:00", "03-28T17:00", "03-28T22:00"]),
@@ -103,7 +103,7 @@ def test_periods_restart_at_each_local_midnight(
          ["10-02T15:30", "10-02T15:40", "10-02T15:50"]),
         (every(LORD_HOWE, hours=1), "04-03T13:00", "04-03T16:00",
          ["04-03T13:00", "04-03T14:00", "04-03T15:00"]),
-        # and the next midnight, half an hour after the 24th of them
+        # The next midnight comes half an hour after the 24th tick.
         (every(LORD_HOWE, hours=1), "04-04T12:30", "04-04T14:00", ["04-04T13:00", "04-04T13:30"]),
         # Santiago: at 2027-09-05T04:00Z from 00:00 to 01:00, at 2027-04-04T03:00Z from 24:00 to 23:00
         (cron("0 0 * * *", SANTIAGO), "09-04T00:00", "09-07T00:00",
@@ -122,13 +122,13 @@ def test_periods_restart_at_each_local_midnight(
          ["03-27T16:00", "03-27T22:00", "03-28T07:00", "03-28T16:00", "03-28T21:00"]),
     ],
 )  # fmt: skip
-def test_half_hours_and_midnights_that_do_not_exist(
+def test_ticks_where_clocks_change_by_half_hours_or_at_midnight(
     when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
     assert ticks_between(when, start, end) == expected
 
 
-# The walk: what a clock on the wall shows at each real minute, and nothing else.
+# The walk looks at nothing but the local time at each real minute.
 
 ZONES = [
     "Europe/Amsterdam", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "America/Havana", "Antarctica/Troll",
@@ -141,30 +141,34 @@ CHANGES = [date(2027, 3, 28), date(2027, 10, 31), date(2027, 4, 4), date(2027, 9
 @cache  # three tests walk through the same days
 def walk(zone: ZoneInfo, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """Return each real minute with its clock time."""
-    minutes = (begin + number * MINUTE for number in range((end - begin) // MINUTE))
-    return [(at, at.astimezone(zone).replace(tzinfo=None)) for at in minutes]
+    minutes = (begin + passed * MINUTE for passed in range((end - begin) // MINUTE))
+    return [(instant, instant.astimezone(zone).replace(tzinfo=None)) for instant in minutes]
 
 
-def by_walking(
+def find_ticks_by_walking(
     zone: ZoneInfo, minutes: set[int], hours: set[int], *, fixed: bool, day: date
 ) -> list[datetime]:
-    """Return the ticks from a day before to a day after, minute by minute."""
+    """Return the ticks around a day, found by a walk over real minutes."""
     begin = datetime.combine(day, time(), UTC) - 2 * DAY
-    shown = walk(zone, begin - 2 * DAY, begin + 4 * DAY)
+    clock_times = walk(zone, begin - 2 * DAY, begin + 4 * DAY)
     if not fixed:
         return [
-            at
-            for at, clock in shown
-            if clock.minute in minutes and clock.hour in hours and at >= begin
+            instant
+            for instant, clock in clock_times
+            if clock.minute in minutes and clock.hour in hours and instant >= begin
         ]
-    first = {clock: at for at, clock in reversed(shown)}
-    jumps = [(one, at, two) for (_, one), (at, two) in pairwise(shown) if two - one > MINUTE]
-    hits, names = set(), {clock.date() for _, clock in shown} | {day}
-    for name in names:
-        for clock in (datetime.combine(name, time(h, m)) for h in hours for m in minutes):
-            past = [at for one, at, two in jumps if one < clock < two]
+    first = {clock: instant for instant, clock in reversed(clock_times)}
+    jumps = [
+        (before, instant, after)
+        for (_, before), (instant, after) in pairwise(clock_times)
+        if after - before > MINUTE
+    ]
+    hits, local_days = set(), {clock.date() for _, clock in clock_times} | {day}
+    for local_day in local_days:
+        for clock in (datetime.combine(local_day, time(h, m)) for h in hours for m in minutes):
+            past = [instant for before, instant, after in jumps if before < clock < after]
             hits |= set(([first[clock]] if clock in first else past)[:1])
-    return sorted(at for at in hits if at >= begin)
+    return sorted(instant for instant in hits if instant >= begin)
 
 
 SETS = st.sets(st.integers(0, 59), min_size=1, max_size=3)
@@ -181,10 +185,10 @@ def test_fixed_times_match_a_walk_over_real_minutes(
 ) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
     line = f"{','.join(map(str, minutes))} {','.join(map(str, hours))} * * *"
-    expected = by_walking(zone, minutes, hours, fixed=True, day=day)
-    got = list(ticks(CronLine(line, zone), begin, begin + 4 * DAY))
-    last = begin + 3 * DAY  # the walk ends before it can see where a gap at its very end leads
-    assert [tick for tick in got if tick < last] == [tick for tick in expected if tick < last]
+    expected = find_ticks_by_walking(zone, minutes, hours, fixed=True, day=day)
+    actual = list(ticks(CronLine(line, zone), begin, begin + 4 * DAY))
+    last = begin + 3 * DAY  # the walk cannot tell where a gap at its very end leads
+    assert [tick for tick in actual if tick < last] == [tick for tick in expected if tick < last]
 
 
 @settings(deadline=None)
@@ -194,7 +198,7 @@ def test_cron_lines_with_steps_match_a_walk_over_real_minutes(
 ) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
     minutes, hours = set(range(0, 60, minute)), set(range(0, 24, hour))
-    expected = by_walking(zone, minutes, hours, fixed=False, day=day)
+    expected = find_ticks_by_walking(zone, minutes, hours, fixed=False, day=day)
     line = CronLine(f"*/{minute} */{hour} * * *", zone)
     assert list(ticks(line, begin, begin + 4 * DAY)) == expected
 
@@ -205,12 +209,12 @@ def test_periods_match_a_walk_over_real_minutes(name: str, day: date, minutes: i
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
     midnights: dict[date, datetime] = {}
     expected = []
-    for at, clock in walk(zone, begin - 2 * DAY, begin + 4 * DAY):
-        first = max(midnights.values(), default=at)
+    for instant, clock in walk(zone, begin - 2 * DAY, begin + 4 * DAY):
+        first = max(midnights.values(), default=instant)
         if clock.date() not in midnights and clock.date() > max(midnights, default=date.min):
-            first = midnights[clock.date()] = at
-        passed = (at - first) // MINUTE
-        if at >= begin and (passed == 0 if minutes == 1440 else passed % minutes == 0):
-            expected.append(at)
+            first = midnights[clock.date()] = instant
+        passed = (instant - first) // MINUTE
+        if instant >= begin and (passed == 0 if minutes == 1440 else passed % minutes == 0):
+            expected.append(instant)
     period = Period(timedelta(minutes=minutes), zone)
     assert list(ticks(period, begin, begin + 4 * DAY)) == expected

@@ -1,4 +1,4 @@
-"""Reading a sources.toml, and the sentences about a wrong one."""
+"""Reading a sources.toml, and the messages about a wrong one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def faults(path: Path) -> list[tuple[int, str]]:
+def find_faults(path: Path) -> list[tuple[int, str]]:
     """Return the line and sentence of each fault, without the file and the table."""
     with pytest.raises(CatalogueError) as caught:
         load_config(path)
@@ -178,7 +178,7 @@ WRONG = [
     ],
 )
 def test_an_invalid_entry_is_named_with_its_line(write: Write, entry: str, sentence: str) -> None:
-    ((line, message),) = faults(write(SOURCE.replace("*.tif", entry)))
+    ((line, message),) = find_faults(write(SOURCE.replace("*.tif", entry)))
     assert line == 1 + SOURCE.splitlines().index('files = "*.tif"')
     assert message.startswith("files: ")
     assert sentence in message
@@ -188,7 +188,7 @@ def test_an_invalid_entry_is_named_with_its_line(write: Write, entry: str, sente
 def test_a_wrong_field_is_named_with_its_line(
     write: Write, text: str, line: int, sentence: str
 ) -> None:
-    ((found_line, message),) = faults(write(SOURCE + text + "\n"))
+    ((found_line, message),) = find_faults(write(SOURCE + text + "\n"))
     assert found_line == line
     assert message.startswith(sentence), message
 
@@ -200,7 +200,7 @@ def test_all_faults_are_reported_at_once_in_the_order_of_lines(write: Write) -> 
         + DROP.replace("folder", "fodler")
         + '[[source]]\nid = "register"\n'
     )
-    assert faults(write(text)) == [
+    assert find_faults(write(text)) == [
         (5, "every: is not a duration; write for example 00:05:00, PT5M or 300"),
         (6, "folder: is missing"),
         (8, 'fodler: is not a key here; did you mean "folder"?'),
@@ -227,7 +227,7 @@ def test_all_faults_are_reported_at_once_in_the_order_of_lines(write: Write) -> 
         (b"a = " + b"[" * 100_000, ""),
     ],
 )
-def test_a_file_that_is_not_a_sources_toml_is_one_sentence(
+def test_a_file_that_is_not_a_sources_toml_gives_one_sentence(
     tmp_path: Path, content: bytes, sentence: str
 ) -> None:
     path = tmp_path / "sources.toml"
@@ -239,7 +239,7 @@ def test_a_file_that_is_not_a_sources_toml_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_give_one_sentence_each(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="is a folder"):
         load_config(tmp_path)
     with pytest.raises(CatalogueError, match="does not exist"):
@@ -249,7 +249,7 @@ def test_a_folder_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> No
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     path = tmp_path / "sources.toml"
     path.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode() + b"zone = 1\r\n")
-    ((line, message),) = faults(path)
+    ((line, message),) = find_faults(path)
     assert (line, message) == (5, 'zone: is not a key here; did you mean "time_zone"?')
 
 
@@ -281,9 +281,9 @@ def test_hashes_change_with_fields_of_sources_and_fields_of_reading(
 
 def test_the_reading_hash_of_a_drop_folder_depends_on_crs_and_override() -> None:
     plain = DropFolder(id="in", folder="in")
-    said = DropFolder(id="in", folder="in", crs="EPSG:28992")
-    overriding = DropFolder(id="in", folder="in", crs="EPSG:28992", crs_override=True)
-    assert len({one.reading_hash() for one in (plain, said, overriding)}) == 3
+    with_crs = DropFolder(id="in", folder="in", crs="EPSG:28992")
+    with_override = DropFolder(id="in", folder="in", crs="EPSG:28992", crs_override=True)
+    assert len({folder.reading_hash() for folder in (plain, with_crs, with_override)}) == 3
 
 
 def test_hashes_without_assigned_values_are_those_of_earlier_releases() -> None:
@@ -296,8 +296,8 @@ def test_hashes_without_assigned_values_are_those_of_earlier_releases() -> None:
 
 def test_limits_replace_those_of_the_settings(write: Write) -> None:
     (source,) = load_config(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
-    given = ReadOptions(budget=Budget(bands=3))
-    assert source.read_options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
+    defaults = ReadOptions(budget=Budget(bands=3))
+    assert source.read_options(defaults).budget == replace(defaults.budget, pixels=7, seconds=1.5)
 
 
 def test_check_counts_definitions_and_prints_warnings(write: Write) -> None:

@@ -78,16 +78,16 @@ TABLES = st.lists(
 def test_lines_of_any_document_agree_with_tomllib(tables: list) -> None:  # type: ignore[type-arg]
     text = ""
     expected: dict[KeyPath, int] = {}
-    for number, (fields, blanks, end) in enumerate(tables):
+    for index, (fields, blanks, end) in enumerate(tables):
         text += blanks
-        expected[("source", number)] = text.count("\n") + 1
+        expected[("source", index)] = text.count("\n") + 1
         text += f"[[source]]{end}"
         for key, (before, value, after) in fields.items():
             text += before
-            expected[("source", number, NAMES.get(key, key))] = text.count("\n") + 1
+            expected[("source", index, NAMES.get(key, key))] = text.count("\n") + 1
             text += f"{key} = {value}{after}"
-    read = tomllib.loads(text).get("source", [])
-    assert [set(table) for table in read] == [
+    parsed = tomllib.loads(text).get("source", [])
+    assert [set(table) for table in parsed] == [
         {NAMES.get(key, key) for key in fields} for fields, _, _ in tables
     ]
     assert lines_of(text) == expected

@@ -1,4 +1,4 @@
-"""A small catalogue to export, and the exports of it in the process of the test."""
+"""A small catalogue, and functions that export it in the process of the test."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ STEPS = ("20240101T010000Z", "20240102T010000Z")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Raster files in a folder, registered by the ordinary way."""
+    """The raster files of a folder, registered in the usual way."""
 
     engine: Engine
     url: str
@@ -48,7 +48,7 @@ class Catalogue:
         register_files(self.engine, self.reader.read, work)
 
     def file_id(self, name: str) -> int:
-        """The id of a file by its name."""
+        """Return the id of a file by its name."""
         query = "SELECT id FROM raster_files WHERE uri LIKE '%/' || :name"
         return int(rows(self.engine, query, name=name)[0].id)
 
@@ -58,23 +58,23 @@ class Catalogue:
         """Export to a target; files below the folder `open` are public."""
         return export(self.engine, self.folder, form, target, names, user, full=full)
 
-    def killed(self, form: str, target: Path, at: int, **options: Any) -> bool:
-        """Export in a process that is killed when it is about to rename a file for the nth time; whether it was."""
+    def kill_export(self, form: str, target: Path, renames: int, **options: Any) -> bool:
+        """Export in a process that is killed after a number of renames; return whether it was killed."""
         child = os.fork()
         if not child:
-            kill_at(at)
+            kill_after_renames(renames)
             engine = make_engine(self.url)
             export(engine, self.folder, form, target, **options)
             os._exit(0)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-def kill_at(number: int) -> None:
-    """Let this process die of SIGKILL instead of renaming a file, after it renamed so many."""
+def kill_after_renames(renames: int) -> None:
+    """Let this process kill itself when it renames a file after so many renames."""
     calls, rename = iter(range(10**6)), Path.replace
 
     def replace(path: Path, to: Path) -> Path:
-        if next(calls) == number:
+        if next(calls) == renames:
             os.kill(os.getpid(), signal.SIGKILL)
         return rename(path, to)
 
@@ -105,9 +105,9 @@ def export(
 def catalogue(
     engine: Engine, database_url: str, pool: ProcessReader[FileRow], tmp_path_factory: pytest.TempPathFactory
 ) -> Catalogue:  # fmt: skip
-    """A series, a file across the antimeridian, one with NaN, one in a CRS without a code, a Private one."""
+    """A catalogue with a series and files: across the antimeridian, with NaN, in a CRS without a code, Private."""
     folder = tmp_path_factory.mktemp("rasters")
-    found = Catalogue(engine, database_url, folder, pool)
+    catalogue = Catalogue(engine, database_url, folder, pool)
     (folder / "open").mkdir()
     series = [write_raster(folder / "open" / f"rain_{step}.tif") for step in STEPS]
     pacific = write_raster(
@@ -121,20 +121,20 @@ def catalogue(
         folder / "custom.tif", crs="+proj=laea +lat_0=52 +lon_0=5 +ellps=GRS80", count=2, dtype="uint8",
         transform=Affine(10, 0, 0, 0, -10, 100), nodata=None, descriptions=("red", "green"),
     )  # fmt: skip
-    found.register("rain", *series, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")
+    catalogue.register("rain", *series, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")
     for path in (pacific, polar, custom):
-        found.register(path.stem, path)
-    found.register("secret", write_raster(folder / "secret.tif"), modifier="Private")
+        catalogue.register(path.stem, path)
+    catalogue.register("secret", write_raster(folder / "secret.tif"), modifier="Private")
     execute(engine, "INSERT INTO users (username) VALUES ('admin')")
     execute(
         engine,
         "INSERT INTO roles (user_id, organisation_id, role) SELECT users.id, organisations.id, role "
         "FROM users, organisations, unnest(ARRAY['user', 'admin']) AS role WHERE username = 'admin'",
     )
-    return found
+    return catalogue
 
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of one id each."""
+    """Let each part of an export have one id only."""
     monkeypatch.setattr(parts, "PART_IDS", 1)

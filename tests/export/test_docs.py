@@ -24,9 +24,9 @@ def samples(database_url: str) -> str:
 def test_programs_print_what_the_page_says(page: str, samples: str, tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "how-to" / f"{page}.md").read_text()
     words = shlex.split(find_code_blocks("sh", text)[0])
-    at = words.index("rastersources")
-    settings: dict[str, Any] = dict(word.split("=", 1) for word in words[:at])
-    command = [*RASTERSOURCES, *words[at + 1 :]]
+    program_at = words.index("rastersources")
+    settings: dict[str, Any] = dict(word.split("=", 1) for word in words[:program_at])
+    command = [*RASTERSOURCES, *words[program_at + 1 :]]
     run(command, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=samples, **settings)
     program = "\n".join(find_code_blocks("python", text))
     done = subprocess.run(

@@ -18,17 +18,17 @@ from tests.support.geoparquet import check_geoparquet
 SCHEMA = pa.schema([("name", pa.string()), ("geometry", pa.binary()), ("bbox", BBOX)])
 
 
-def batch(*rows: tuple[str, Any]) -> pa.RecordBatch:
-    """Rows of names and geometries, each with its bounds."""
-    listed = []
+def make_batch(*rows: tuple[str, Any]) -> pa.RecordBatch:
+    """Return rows of names and geometries, each with its bounds."""
+    records = []
     for name, shape in rows:
         box = shape and dict(zip(("xmin", "ymin", "xmax", "ymax"), shape.bounds, strict=True))
-        listed.append({"name": name, "geometry": shape and shape.wkb, "bbox": box})
-    return pa.RecordBatch.from_pylist(listed, SCHEMA)
+        records.append({"name": name, "geometry": shape and shape.wkb, "bbox": box})
+    return pa.RecordBatch.from_pylist(records, SCHEMA)
 
 
-def written(*batches: pa.RecordBatch) -> io.BytesIO:
-    """The file of some rows."""
+def write_file(*batches: pa.RecordBatch) -> io.BytesIO:
+    """Return a file with the rows of some batches."""
     sink = io.BytesIO()
     with GeoParquetWriter(sink, SCHEMA, metadata={"made": "by hand"}) as writer:
         for rows in batches:
@@ -36,10 +36,10 @@ def written(*batches: pa.RecordBatch) -> io.BytesIO:
     return sink
 
 
-def geo(file: io.BytesIO) -> dict[str, Any]:
-    """The metadata of GeoParquet."""
-    found: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"geo"])
-    return found
+def read_geo_metadata(file: io.BytesIO) -> dict[str, Any]:
+    """Return the metadata of GeoParquet."""
+    metadata: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"geo"])
+    return metadata
 
 
 SMALL, LARGE = shapely.box(4, 51, 5, 52), shapely.box(-20, -3, 10, 60)
@@ -47,26 +47,28 @@ CUT = shapely.MultiPolygon([shapely.box(170, -5, 180, 5), shapely.box(-180, -5, 
 
 
 def test_rows_come_back() -> None:
-    rows = batch(("a", SMALL), ("nowhere", None), ("b", CUT))
-    assert pq.read_table(written(rows)).to_pylist() == rows.to_pylist()
+    rows = make_batch(("a", SMALL), ("nowhere", None), ("b", CUT))
+    assert pq.read_table(write_file(rows)).to_pylist() == rows.to_pylist()
 
 
-def test_duckdb_reads_it(tmp_path: Path) -> None:
+def test_duckdb_reads_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(
-        written(batch(("a", SMALL), ("nowhere", None)), batch(("b", LARGE))).getvalue()
+        write_file(make_batch(("a", SMALL), ("nowhere", None)), make_batch(("b", LARGE))).getvalue()
     )
-    asked = "SELECT name, bbox.xmin FROM read_parquet(?) WHERE bbox.ymax > 51.5 ORDER BY name"
-    assert duckdb.execute(asked, [str(path)]).fetchall() == [("a", 4), ("b", -20)]
+    query = "SELECT name, bbox.xmin FROM read_parquet(?) WHERE bbox.ymax > 51.5 ORDER BY name"
+    assert duckdb.execute(query, [str(path)]).fetchall() == [("a", 4), ("b", -20)]
 
 
-def test_metadata_name_the_types_the_bounds_and_what_covers() -> None:
-    file = written(batch(("a", SMALL), ("nowhere", None)), batch(("b", LARGE), ("c", CUT)))
+def test_metadata_name_types_bounds_and_covering_column() -> None:
+    file = write_file(
+        make_batch(("a", SMALL), ("nowhere", None)), make_batch(("b", LARGE), ("c", CUT))
+    )
     check_geoparquet(file)
-    found = geo(file)
-    assert found["version"] == "1.1.0"
-    assert found["primary_column"] == "geometry"
-    column = found["columns"]["geometry"]
+    metadata = read_geo_metadata(file)
+    assert metadata["version"] == "1.1.0"
+    assert metadata["primary_column"] == "geometry"
+    column = metadata["columns"]["geometry"]
     assert column.pop("crs")["id"] == {"authority": "OGC", "code": "CRS84"}
     assert column == {
         "encoding": "WKB",
@@ -87,14 +89,14 @@ def test_metadata_name_the_types_the_bounds_and_what_covers() -> None:
 def test_a_box_from_east_to_west_counts_as_the_whole_circle() -> None:
     box = {"xmin": 170.0, "ymin": -5.0, "xmax": -170.0, "ymax": 5.0}
     row = {"name": "c", "geometry": CUT.wkb, "bbox": box}
-    file = written(batch(("a", SMALL)), pa.RecordBatch.from_pylist([row], SCHEMA))
+    file = write_file(make_batch(("a", SMALL)), pa.RecordBatch.from_pylist([row], SCHEMA))
     column = check_geoparquet(file)
     assert column["bbox"] == [-180, -5, 180, 52]
     assert "covering" not in column  # GDAL and GeoPandas would leave the row out
 
 
 def test_a_file_without_rows_has_neither_types_nor_bounds() -> None:
-    file = written()
+    file = write_file()
     assert pq.read_table(file).num_rows == 0
     column = check_geoparquet(file)
     assert column["geometry_types"] == []
@@ -103,9 +105,9 @@ def test_a_file_without_rows_has_neither_types_nor_bounds() -> None:
 
 def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geoparquet, "ROWS_IN_GROUP", 2)
-    file = written(*(batch((str(number), SMALL)) for number in range(5)))
+    file = write_file(*(make_batch((str(index), SMALL)) for index in range(5)))
     groups = pq.ParquetFile(file).metadata
-    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [2, 2, 1]  # fmt: skip
+    assert [groups.row_group(index).num_rows for index in range(groups.num_row_groups)] == [2, 2, 1]  # fmt: skip
 
 
 def test_an_error_leaves_a_file_that_no_reader_takes() -> None:
@@ -113,7 +115,7 @@ def test_an_error_leaves_a_file_that_no_reader_takes() -> None:
 
     def fail() -> None:
         with GeoParquetWriter(sink, SCHEMA) as writer:
-            writer.write(batch(("a", SMALL)))
+            writer.write(make_batch(("a", SMALL)))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -18,38 +18,38 @@ from tests.support.database import execute
 from tests.support.geoparquet import check_geoparquet
 
 TOP = {"stac_version", "stac_extensions", "id", "collection", "bbox", "assets"}
-"""What is a column, and not in `properties`; geometry and links are compared apart."""
+"""Fields of an item that are columns of their own; the tests compare geometry and links separately."""
 
 
-def read(target: Path) -> list[dict[str, Any]]:
-    """The rows of all parts, in their order."""
+def read_rows(target: Path) -> list[dict[str, Any]]:
+    """Return the rows of all parts, in order."""
     return [
         row for path in sorted(target.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
     ]
 
 
-def ids(target: Path) -> set[int]:
-    return {int(row["id"]) for row in read(target)}
+def read_ids(target: Path) -> set[int]:
+    return {int(row["id"]) for row in read_rows(target)}
 
 
-def plain(value: Any) -> Any:
-    """A value of Arrow as STAC writes it: without nulls, times in ISO 8601, and NaN as a text."""
+def as_stac(value: Any) -> Any:
+    """Return a value of Arrow as STAC writes it: without nulls, times in ISO 8601, and NaN as text."""
     if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items() if each is not None}
+        return {name: as_stac(element) for name, element in value.items() if element is not None}
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [as_stac(element) for element in value]
     if isinstance(value, datetime):
         assert value.utcoffset() is not None
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return "nan" if isinstance(value, float) and value != value else value
 
 
-def item_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The item of a row, without geometry and links, by the table of the specification."""
-    item = {name: plain(row[name]) for name in TOP}
+def make_item(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the item of a row, without geometry and links, by the table of the specification."""
+    item = {name: as_stac(row[name]) for name in TOP}
     item["bbox"] = [item["bbox"][side] for side in ("xmin", "ymin", "xmax", "ymax")]
     others = {name for name in row if name not in (*TOP, "geometry", "links")}
-    properties = {name: plain(row[name]) for name in others if row[name] is not None}
+    properties = {name: as_stac(row[name]) for name in others if row[name] is not None}
     return {**item, "properties": {"datetime": None, **properties}}
 
 
@@ -60,14 +60,14 @@ def client(catalogue: Catalogue) -> Any:
         yield client
 
 
-def items_of(client: Client) -> list[dict[str, Any]]:
-    """The items of the API, without the thumbnails, which only a server has."""
-    found: list[dict[str, Any]] = client.get("/stac/search", params={"limit": 100}).json()[
+def fetch_items(client: Client) -> list[dict[str, Any]]:
+    """Return the items of the API without thumbnails, which an export does not have."""
+    items: list[dict[str, Any]] = client.get("/stac/search", params={"limit": 100}).json()[
         "features"
     ]
-    for item in found:
+    for item in items:
         item["assets"].pop("thumbnail")
-    return found
+    return items
 
 
 @pytest.mark.parametrize("user", [None, "admin"])
@@ -77,8 +77,8 @@ def test_rows_equal_the_items_of_the_api(
     summary = catalogue.export("geoparquet", tmp_path / "out", user=user)
     auth = ("__key__", create_key(catalogue.engine, user)) if user else None
     with Client(base_url=client.base_url, auth=auth, timeout=60) as reader:
-        items = items_of(reader)
-    rows = read(tmp_path / "out")
+        items = fetch_items(reader)
+    rows = read_rows(tmp_path / "out")
     assert summary.files == len(rows) == len(items) == (6 if user else 5)
     for row, item in zip(rows, items, strict=True):
         shape = shapely.from_wkb(row["geometry"])
@@ -88,7 +88,7 @@ def test_rows_equal_the_items_of_the_api(
         )
         for name in ("type", "geometry", "links"):
             item.pop(name)
-        assert item_of(row) == item
+        assert make_item(row) == item
         assert row["links"] == []
 
 
@@ -109,7 +109,7 @@ def test_metadata_are_those_of_both_specifications(catalogue: Catalogue, tmp_pat
 
 
 def inodes(target: Path) -> dict[str, int]:
-    """A file that was written anew has another inode."""
+    """Return the inode of each file; a file that was written again has another one."""
     return {path.name: path.stat().st_ino for path in target.glob("*.parquet")}
 
 
@@ -121,15 +121,15 @@ def test_only_parts_that_changed_are_written(catalogue: Catalogue, tmp_path: Pat
     assert catalogue.export("geoparquet", target).parts_unchanged == len(before) == 5
     assert inodes(target) == before
 
-    number = catalogue.file_id("polar.tif")
-    changed = f"items-{number:06d}.parquet"
-    execute(engine, "UPDATE raster_files SET state = 'missing' WHERE id = :id", id=number)
+    file_id = catalogue.file_id("polar.tif")
+    changed = f"items-{file_id:06d}.parquet"
+    execute(engine, "UPDATE raster_files SET state = 'missing' WHERE id = :id", id=file_id)
     assert catalogue.export("geoparquet", target).parts_written == 1
     after = inodes(target)
     assert {name for name in after if after[name] != before[name]} == {changed}
     (row,) = pq.read_table(target / changed).to_pylist()
     assert row["rastersources:state"] == "missing"
-    execute(engine, "UPDATE raster_files SET state = 'present' WHERE id = :id", id=number)
+    execute(engine, "UPDATE raster_files SET state = 'present' WHERE id = :id", id=file_id)
 
     execute(engine, "UPDATE raster_sources SET access_modifier = 200 WHERE name = 'polar'")
     (target / "notes.txt").write_text("of somebody else")
@@ -138,27 +138,29 @@ def test_only_parts_that_changed_are_written(catalogue: Catalogue, tmp_path: Pat
     assert (target / "notes.txt").exists()
     execute(engine, "UPDATE raster_sources SET access_modifier = 0 WHERE name = 'polar'")
     catalogue.export("geoparquet", target)
-    assert number in ids(target)
+    assert file_id in read_ids(target)
     assert catalogue.export("geoparquet", target, full=True).parts_written == 5
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_killed_export_leaves_whole_files_and_goes_on(
+def test_a_killed_export_leaves_whole_files_and_can_continue(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     target, names = tmp_path / "out", ["rain", "pacific"]
     catalogue.export("geoparquet", target, names=names)
-    old = ids(target)
-    at = 0
-    while catalogue.killed("geoparquet", target, at, names=["pacific", "custom", "polar"]):
-        found = [row["id"] for row in read(target)]
-        assert len(found) == len(set(found))
-        assert set(map(int, found)) >= old & {catalogue.file_id("pacific.tif")}
+    old = read_ids(target)
+    renames = 0
+    while catalogue.kill_export(
+        "geoparquet", target, renames, names=["pacific", "custom", "polar"]
+    ):
+        row_ids = [row["id"] for row in read_rows(target)]
+        assert len(row_ids) == len(set(row_ids))
+        assert set(map(int, row_ids)) >= old & {catalogue.file_id("pacific.tif")}
         catalogue.export("geoparquet", target, names=names)
-        assert ids(target) == old
-        at += 1
-    assert at > 5
-    assert ids(target) == {
+        assert read_ids(target) == old
+        renames += 1
+    assert renames > 5
+    assert read_ids(target) == {
         catalogue.file_id(f"{name}.tif") for name in ("pacific", "custom", "polar")
     }
     assert not list((target / ".rastersources").glob("*.parquet*"))
@@ -169,7 +171,7 @@ def test_parts_that_a_killed_export_completed_are_not_written_again(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
-    assert catalogue.killed("geoparquet", target, 3)  # the first name is that of the format
+    assert catalogue.kill_export("geoparquet", target, 3)  # the first name is that of the format
     staged = {path.stat().st_ino for path in (target / ".rastersources").glob("*.parquet")}
     assert len(staged) == 2
     assert not list(target.glob("*.parquet"))

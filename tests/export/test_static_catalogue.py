@@ -1,4 +1,4 @@
-"""The static catalogue: pystac validates it, its links lead somewhere at any moment, and it follows the catalogue."""
+"""The static catalogue: pystac validates it, its links work at any moment, and it follows the catalogue."""
 
 import json
 import tracemalloc
@@ -16,8 +16,8 @@ from tests.support.needs import needs_stac_schemas
 from tests.support.stac_schemas import validator_with_extensions
 
 
-def documents(target: Path) -> dict[str, Any]:
-    """Every document by its name."""
+def read_documents(target: Path) -> dict[str, Any]:
+    """Return every document by its name."""
     return {
         str(path.relative_to(target)): json.loads(path.read_bytes())
         for path in target.rglob("*.json")
@@ -26,7 +26,7 @@ def documents(target: Path) -> dict[str, Any]:
 
 
 def check_links(target: Path) -> set[str]:
-    """The names of the documents that links lead to from catalog.json; every one must be there."""
+    """Follow all links from catalog.json; return the names of the documents, each of which must exist."""
     seen: set[Path] = set()
     todo = [(target / "catalog.json").resolve()]
     while todo:
@@ -37,7 +37,7 @@ def check_links(target: Path) -> set[str]:
     return {str(path.relative_to(target.resolve())) for path in seen}
 
 
-def uuid_of(catalogue: Catalogue, name: str) -> str:
+def find_uuid(catalogue: Catalogue, name: str) -> str:
     query = "SELECT uuid FROM raster_sources WHERE name = :name"
     return str(rows(catalogue.engine, query, name=name)[0].uuid)
 
@@ -51,49 +51,51 @@ def test_pystac_validates_it_and_finds_all_files(catalogue: Catalogue, tmp_path:
     assert {child.title for child in root.get_children()} == {"rain", "pacific", "polar", "custom"}
     items = {item.properties["title"]: item for item in root.get_items(recursive=True)}
     rain = items["rain_20240101T010000Z.tif"]
-    assert rain.get_parent() == rain.get_collection() == root.get_child(uuid_of(catalogue, "rain"))
+    assert (
+        rain.get_parent() == rain.get_collection() == root.get_child(find_uuid(catalogue, "rain"))
+    )
     assert (
         rain.assets["data"].href
         == (catalogue.folder / "open" / "rain_20240101T010000Z.tif").as_uri()
     )
 
 
-def test_items_are_those_of_the_view(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_items_equal_those_of_the_view(catalogue: Catalogue, tmp_path: Path) -> None:
     catalogue.export("stac", tmp_path / "out")
-    found = documents(tmp_path / "out")
+    documents = read_documents(tmp_path / "out")
     view = rows(catalogue.engine, "SELECT id, collection, item FROM stac_items")
     for row in view:
-        item = found[f"{row.collection}/{row.id}.json"]
-        for name in ("links", "assets", "stac_extensions"):  # the view knows no URLs of files
+        item = documents[f"{row.collection}/{row.id}.json"]
+        for name in ("links", "assets", "stac_extensions"):  # the view does not have URLs of files
             item.pop(name), row.item.pop(name)
         item["properties"].pop("rastersources:bands", None)
         row.item["properties"].pop("rastersources:bands")
         assert item == row.item
     collections = rows(catalogue.engine, "SELECT id, collection FROM stac_collections")
     for row in collections:
-        collection = found[f"{row.id}/collection.json"]
+        collection = documents[f"{row.id}/collection.json"]
         assert {**collection, "links": []} == row.collection
-    assert len(found) == 1 + len(view) + len(collections)
+    assert len(documents) == 1 + len(view) + len(collections)
 
 
-def test_a_visitor_s_export_has_nothing_private_and_a_user_s_has(
+def test_only_the_export_of_a_user_has_private_sources(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     catalogue.export("stac", tmp_path / "visitor")
     catalogue.export("stac", tmp_path / "admin", user="admin")
-    secret = uuid_of(catalogue, "secret")
-    assert f"{secret}/collection.json" not in documents(tmp_path / "visitor")
-    found = documents(tmp_path / "admin")
-    item = found[f"{secret}/{catalogue.file_id('secret.tif')}.json"]
+    secret = find_uuid(catalogue, "secret")
+    assert f"{secret}/collection.json" not in read_documents(tmp_path / "visitor")
+    documents = read_documents(tmp_path / "admin")
+    item = documents[f"{secret}/{catalogue.file_id('secret.tif')}.json"]
     assert item["assets"]["data"]["href"] == (catalogue.folder / "secret.tif").as_uri()
-    public = found[f"{uuid_of(catalogue, 'pacific')}/{catalogue.file_id('pacific.tif')}.json"]
+    public = documents[f"{find_uuid(catalogue, 'pacific')}/{catalogue.file_id('pacific.tif')}.json"]
     assert "data" in public["assets"]
 
 
 def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
     target, engine = tmp_path / "out", catalogue.engine
     catalogue.export("stac", target)
-    assert check_links(target) == documents(target).keys()
+    assert check_links(target) == read_documents(target).keys()
     before = {path: path.stat().st_ino for path in target.rglob("*.json")}
     summary = catalogue.export("stac", target)
     assert (summary.documents_written, summary.documents_removed) == (0, 0)
@@ -114,14 +116,14 @@ def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
     }
     assert changed == {f"{catalogue.file_id('polar.tif')}.json", "collection.json", "catalog.json"}
 
-    (target / uuid_of(catalogue, "polar") / "notes.txt").write_text("of somebody else")
-    hidden = [uuid_of(catalogue, name) for name in ("polar", "custom")]
+    (target / find_uuid(catalogue, "polar") / "notes.txt").write_text("of somebody else")
+    hidden = [find_uuid(catalogue, name) for name in ("polar", "custom")]
     execute(
         engine, "UPDATE raster_sources SET access_modifier = 200 WHERE name IN ('polar', 'custom')"
     )
     assert catalogue.export("stac", target).documents_removed == 4
-    assert not any(name.startswith(tuple(hidden)) for name in documents(target))
-    assert check_links(target) == documents(target).keys()
+    assert not any(name.startswith(tuple(hidden)) for name in read_documents(target))
+    assert check_links(target) == read_documents(target).keys()
     assert (target / hidden[0] / "notes.txt").exists()
     assert not (target / hidden[1]).exists()
     execute(
@@ -131,15 +133,15 @@ def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
 
 
 def test_keywords_follow_the_label_types(catalogue: Catalogue, tmp_path: Path) -> None:
-    """A label type that is Public no more gives no keyword: its name is not for visitors any more."""
-    engine, name = catalogue.engine, f"{uuid_of(catalogue, 'rain')}/collection.json"
+    """A label type that is no longer Public gives no keyword, because visitors may not see its name."""
+    engine, name = catalogue.engine, f"{find_uuid(catalogue, 'rain')}/collection.json"
 
     def keywords() -> Any:
         catalogue.export("stac", tmp_path / "out")
-        return documents(tmp_path / "out")[name].get("keywords")
+        return read_documents(tmp_path / "out")[name].get("keywords")
 
     assert keywords() is None
-    graph = {"a": ["lizard_nxt.blocks.LizardRasterSource", uuid_of(catalogue, "rain")]}
+    graph = {"a": ["lizard_nxt.blocks.LizardRasterSource", find_uuid(catalogue, "rain")]}
     execute(
         engine,
         "INSERT INTO label_types (name, organisation_id, access_modifier, source) "
@@ -171,21 +173,19 @@ def test_a_collection_of_many_files_is_written_in_pieces(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_every_link_leads_somewhere_after_a_kill_at_any_moment(
-    catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_every_link_works_after_a_kill_at_any_moment(catalogue: Catalogue, tmp_path: Path) -> None:
     target, fresh = tmp_path / "out", tmp_path / "fresh"
     names, others = ["rain", "pacific"], ["pacific", "custom"]
     catalogue.export("stac", fresh, names=others)
     catalogue.export("stac", target, names=names)
-    at = 0
-    while catalogue.killed("stac", target, at, names=others):
-        assert check_links(target) <= documents(target).keys()
+    renames = 0
+    while catalogue.kill_export("stac", target, renames, names=others):
+        assert check_links(target) <= read_documents(target).keys()
         catalogue.export("stac", target, names=names)
-        at += 5
-    assert at > 10
-    assert documents(target) == documents(fresh)
-    assert catalogue.killed("stac", tmp_path / "first", 4)
+        renames += 5
+    assert renames > 10
+    assert read_documents(target) == read_documents(fresh)
+    assert catalogue.kill_export("stac", tmp_path / "first", 4)
     assert not (tmp_path / "first" / "catalog.json").exists()
     catalogue.export("stac", tmp_path / "first", names=others)
-    assert documents(tmp_path / "first") == documents(fresh)
+    assert read_documents(tmp_path / "first") == read_documents(fresh)

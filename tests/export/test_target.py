@@ -1,4 +1,4 @@
-"""The folder of an export: one export at a time, and nothing of others is touched."""
+"""The folder of an export: one export writes at a time, and it touches only its own files."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_record_that_names_files_elsewhere_deletes_none(tmp_path: Path, name: 
     "names", [["letter.txt"], [f"{HIDDEN}/lease"], [f"{HIDDEN}/lock", f"{HIDDEN}/data/base"]]
 )
 def test_a_folder_of_others_is_refused(tmp_path: Path, names: list[str]) -> None:
-    """Also the home of a private cluster, whose folder has the same name as that of an export."""
+    """The home of a private cluster counts as such a folder: its hidden folder has the name of that of an export."""
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -47,7 +47,7 @@ def test_a_folder_of_others_is_refused(tmp_path: Path, names: list[str]) -> None
     } == set(names)
 
 
-def test_an_export_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
+def test_an_export_that_was_killed_at_its_start_can_continue(tmp_path: Path) -> None:
     hidden = tmp_path / HIDDEN
     hidden.mkdir()
     (hidden / "lock").touch()
@@ -65,7 +65,7 @@ def test_an_export_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"digest"', "{}", "[1]", '"digest"'])
-def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_record_is_named_in_the_error(tmp_path: Path, content: str) -> None:
     with open_target(tmp_path / "out", "stac") as target:
         (tmp_path / "out" / HIDDEN / "items-000001.json").write_text(content)
         with pytest.raises(CatalogueError, match=r"items-000001\.json is damaged"):

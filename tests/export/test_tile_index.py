@@ -1,4 +1,4 @@
-"""The tile index: what GDAL opens as one mosaic equals the merge of the files, by rasterio."""
+"""The tile index: GDAL opens it as one mosaic, which equals the merge of the files by rasterio."""
 
 import sqlite3
 import subprocess
@@ -26,10 +26,10 @@ WEST, NORTH = 155_000, 463_000
 RANDOM = np.random.default_rng(13)
 
 
-def tile(
+def write_tile(
     path: Path, column: int, line: int, *, nodata: float | None = -9999, dtype: str = "float32", count: int = 1
 ) -> Path:  # fmt: skip
-    """Ten by ten random pixels of ten metres, a third of them nodata, at a place in the grid of pixels."""
+    """Write ten by ten random pixels of ten metres, a third of them nodata, at a position in the grid."""
     values: NDArray[Any] = RANDOM.integers(1, 100, (count, 10, 10)).astype(dtype)
     if nodata is not None:
         values[RANDOM.random((count, 10, 10)) < 0.3] = nodata
@@ -39,17 +39,19 @@ def tile(
     )
 
 
-def merged(paths: Sequence[Path], nodata: float | None) -> NDArray[Any]:
-    """The mosaic: what comes later lies on top where it has data."""
+def merge_by_rasterio(paths: Sequence[Path], nodata: float | None) -> NDArray[Any]:
+    """Return the mosaic of files: a later file lies on top where it has data."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of rasterio's own arithmetic
+        warnings.simplefilter(
+            "ignore", PendingDeprecationWarning
+        )  # rasterio's own arithmetic raises it
         pixels, _ = rasterio.merge.merge(
             [str(path) for path in paths], method="last", nodata=nodata
         )
     return np.asarray(pixels)
 
 
-def mosaic(path: Path) -> NDArray[Any]:
+def read_mosaic(path: Path) -> NDArray[Any]:
     with rasterio.open(path) as dataset:
         assert dataset.driver == "GTI"
         assert dataset.crs.to_epsg() == 28992
@@ -57,23 +59,23 @@ def mosaic(path: Path) -> NDArray[Any]:
     return pixels
 
 
-def compare(path: Path, paths: Sequence[Path], nodata: float | None) -> None:
-    """Raise unless the mosaic of an index equals the merge."""
+def assert_equals_merge(path: Path, paths: Sequence[Path], nodata: float | None) -> None:
+    """Assert that the mosaic of an index equals the merge of files."""
     with rasterio.open(path) as dataset, rasterio.open(paths[0]) as first:
         assert dataset.dtypes == first.dtypes
         assert dataset.count == first.count
         assert dataset.res == first.res
         np.testing.assert_equal(dataset.nodata, nodata)
-    np.testing.assert_array_equal(mosaic(path), merged(paths, nodata))
+    np.testing.assert_array_equal(read_mosaic(path), merge_by_rasterio(paths, nodata))
 
 
-def dated(
+def register_series(
     catalogue: Catalogue, name: str, places: Sequence[tuple[int, int]], **kind: Any
 ) -> list[Path]:
-    """Tiles of one source, each a day after the one before; the names are in the opposite order."""
+    """Register tiles as one source, each a day after the previous one; their names are in the opposite order."""
     last = len(places)
     paths = [
-        tile(
+        write_tile(
             catalogue.folder / "open" / f"{name}_{last - day}_2024010{day + 1}T000000Z.tif",
             *place,
             **kind,
@@ -85,7 +87,7 @@ def dated(
 
 
 PLACES = [(0, 0), (10, 0), (4, 5), (25, 13)]
-"""The third one lies over the first two, the last one apart."""
+"""The third tile lies over the first two; the last tile lies apart."""
 
 
 @pytest.mark.parametrize(
@@ -101,30 +103,30 @@ PLACES = [(0, 0), (10, 0), (4, 5), (25, 13)]
 def test_gdal_opens_the_mosaic(
     catalogue: Catalogue, tmp_path: Path, name: str, kind: dict[str, Any]
 ) -> None:
-    paths = dated(catalogue, name, PLACES, **kind)
+    paths = register_series(catalogue, name, PLACES, **kind)
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=[name])
     assert (summary.files, summary.notices) == (4, [])
-    compare(tmp_path / "x.gti.gpkg", paths, kind["nodata"])
+    assert_equals_merge(tmp_path / "x.gti.gpkg", paths, kind["nodata"])
 
 
-def test_files_without_nodata_lie_over_each_other_whole(
+def test_files_without_nodata_cover_all_that_lies_below(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    paths = dated(catalogue, "whole", PLACES[:3], nodata=None)
+    paths = register_series(catalogue, "whole", PLACES[:3], nodata=None)
     catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["whole"])
-    np.testing.assert_array_equal(mosaic(tmp_path / "x.gti.gpkg"), merged(paths, 0))
+    np.testing.assert_array_equal(read_mosaic(tmp_path / "x.gti.gpkg"), merge_by_rasterio(paths, 0))
 
 
 def test_each_file_keeps_its_own_nodata(catalogue: Catalogue, tmp_path: Path) -> None:
-    first = tile(catalogue.folder / "open" / "a_20240101T000000Z.tif", 0, 0, nodata=-9999)
-    second = tile(catalogue.folder / "open" / "b_20240102T000000Z.tif", 5, 5, nodata=-1)
-    third = tile(catalogue.folder / "open" / "c_20240103T000000Z.tif", 2, 8, nodata=-9999)
+    first = write_tile(catalogue.folder / "open" / "a_20240101T000000Z.tif", 0, 0, nodata=-9999)
+    second = write_tile(catalogue.folder / "open" / "b_20240102T000000Z.tif", 5, 5, nodata=-1)
+    third = write_tile(catalogue.folder / "open" / "c_20240103T000000Z.tif", 2, 8, nodata=-9999)
     catalogue.register(
         "mixed", first, second, third, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$"
     )
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["mixed"])
     assert "different nodata values" in summary.notices[0]
-    compare(tmp_path / "x.gti.gpkg", [first, second, third], -9999)
+    assert_equals_merge(tmp_path / "x.gti.gpkg", [first, second, third], -9999)
 
 
 def test_files_that_are_not_one_mosaic_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -149,24 +151,26 @@ def test_a_file_beside_the_grid_is_named(catalogue: Catalogue, tmp_path: Path) -
     beside = write_raster(
         catalogue.folder / "open" / "beside.tif", transform=Affine(10, 0, WEST + 104, 0, -10, NORTH)
     )
-    on = tile(catalogue.folder / "open" / "on.tif", 0, 0)
-    catalogue.register("on", on)
+    aligned = write_tile(catalogue.folder / "open" / "aligned.tif", 0, 0)
+    catalogue.register("aligned", aligned)
     catalogue.register("beside", beside)
-    summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["on", "beside"])
+    summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["aligned", "beside"])
     assert summary.notices == [
         "1 of the files lie beside the grid of the others; GDAL reads their nearest pixels"
     ]
 
 
-def test_what_the_caller_may_not_know_is_left_out(catalogue: Catalogue, tmp_path: Path) -> None:
-    known = tile(catalogue.folder / "open" / "known.tif", 0, 0)
-    hidden = tile(catalogue.folder / "hidden.tif", 10, 0)
+def test_files_that_the_caller_may_not_see_are_left_out(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    known = write_tile(catalogue.folder / "open" / "known.tif", 0, 0)
+    hidden = write_tile(catalogue.folder / "hidden.tif", 10, 0)
     catalogue.register("half", known, hidden)
     target = tmp_path / "x.gti.gpkg"
     assert catalogue.export("gti", target, names=["half"]).not_public == 1
-    compare(target, [known], -9999)
+    assert_equals_merge(target, [known], -9999)
     assert catalogue.export("gti", target, names=["half"], user="admin").not_public == 0
-    compare(target, [known, hidden], -9999)
+    assert_equals_merge(target, [known, hidden], -9999)
 
 
 def test_a_file_of_others_is_not_overwritten(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -190,28 +194,28 @@ def test_two_exports_do_not_write_one_index(catalogue: Catalogue, tmp_path: Path
 
 @pytest.mark.usefixtures("small_parts")
 def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
-    paths = dated(catalogue, "followed", PLACES)
+    paths = register_series(catalogue, "followed", PLACES)
     target = tmp_path / "x.gti.gpkg"
     assert catalogue.export("gti", target, names=["followed"]).parts_written == 4
-    node = target.stat().st_ino
+    inode = target.stat().st_ino
     assert catalogue.export("gti", target, names=["followed"]).parts_unchanged == 4
-    assert target.stat().st_ino == node
+    assert target.stat().st_ino == inode
     third, fourth = (catalogue.file_id(path.name) for path in paths[2:])
     execute(catalogue.engine, "UPDATE raster_files SET state = 'missing' WHERE id = :id", id=third)
     summary = catalogue.export("gti", target, names=["followed"])
     assert (summary.parts_written, summary.missing) == (1, 1)
-    compare(target, [*paths[:2], paths[3]], -9999)
+    assert_equals_merge(target, [*paths[:2], paths[3]], -9999)
     execute(
         catalogue.engine,
         "DELETE FROM raster_files WHERE id = :id",
         id=fourth,
     )
     assert catalogue.export("gti", target, names=["followed"]).parts_removed == 1
-    compare(target, paths[:2], -9999)
-    added = tile(catalogue.folder / "open" / "followed_9_20240109T000000Z.tif", -7, 3)
+    assert_equals_merge(target, paths[:2], -9999)
+    added = write_tile(catalogue.folder / "open" / "followed_9_20240109T000000Z.tif", -7, 3)
     catalogue.register("followed", added, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")
     assert catalogue.export("gti", target, names=["followed"]).parts_written == 1
-    compare(target, [*paths[:2], added], -9999)
+    assert_equals_merge(target, [*paths[:2], added], -9999)
     with sqlite3.connect(target) as link:
         rows, indexed = (
             link.execute(f"SELECT {column} FROM {table} ORDER BY 1").fetchall()
@@ -222,24 +226,24 @@ def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_killed_export_leaves_the_former_index_and_goes_on(
+def test_a_killed_export_leaves_the_former_index_and_can_continue(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    paths = dated(catalogue, "killed", PLACES)
+    paths = register_series(catalogue, "killed", PLACES)
     target = tmp_path / "x.gti.gpkg"
     catalogue.export("gti", target, names=["rain"])
-    before = mosaic(target)
-    assert catalogue.killed(
+    before = read_mosaic(target)
+    assert catalogue.kill_export(
         "gti", target, 1, names=["killed"]
-    )  # the copy of the former index is there
-    np.testing.assert_array_equal(mosaic(target), before)
-    with sqlite3.connect(tmp_path / ".x.gti.gpkg.partial") as link:
-        assert link.execute("SELECT count(*) FROM files").fetchone() == (4,)
+    )  # when the copy of the former index exists
+    np.testing.assert_array_equal(read_mosaic(target), before)
+    with sqlite3.connect(tmp_path / ".x.gti.gpkg.partial") as connection:
+        assert connection.execute("SELECT count(*) FROM files").fetchone() == (4,)
     assert catalogue.export("gti", target, names=["killed"]).parts_written == 0
-    compare(target, paths, -9999)
+    assert_equals_merge(target, paths, -9999)
 
 
-def ogrinfo(*words: str) -> str:
+def run_ogrinfo(*words: str) -> str:
     done = subprocess.run(["ogrinfo", *words], check=True, capture_output=True, text=True)
     return done.stdout
 
@@ -247,15 +251,15 @@ def ogrinfo(*words: str) -> str:
 @needs_gdal
 def test_other_programs_read_it_as_a_geopackage(catalogue: Catalogue, tmp_path: Path) -> None:
     target = tmp_path / "x.gti.gpkg"
-    dated(catalogue, "read", PLACES)
+    register_series(catalogue, "read", PLACES)
     catalogue.export("gti", target, names=["read"])
-    shown = ogrinfo("-so", "-spat", "155210", "462800", "155400", "462850", str(target), "files")
-    assert "Feature Count: 1\n" in shown
-    assert "Amersfoort / RD New" in shown
-    assert "RESX=10" in shown
-    ogrinfo(str(target), "-sql", "DELETE FROM files")  # the triggers of the spatial index work
-    with sqlite3.connect(target) as link:
-        assert link.execute("SELECT count(*) FROM rtree_files_geom").fetchone() == (0,)
+    info = run_ogrinfo("-so", "-spat", "155210", "462800", "155400", "462850", str(target), "files")
+    assert "Feature Count: 1\n" in info
+    assert "Amersfoort / RD New" in info
+    assert "RESX=10" in info
+    run_ogrinfo(str(target), "-sql", "DELETE FROM files")  # the triggers of the spatial index work
+    with sqlite3.connect(target) as connection:
+        assert connection.execute("SELECT count(*) FROM rtree_files_geom").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
