@@ -1,4 +1,4 @@
-"""A Prefect server of the user's, for all tests that do not end it."""
+"""What tests of flows share: a Prefect server that the user started, and the names of raster sources."""
 
 import subprocess
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from flows.schedules.prefect_server import SECONDS_TO_STOP, wait_for_server
 from pipeline.cli.shutdown import stop_process
@@ -16,8 +17,8 @@ from tests.support.warm_python import warm_python
 
 
 @contextmanager
-def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
-    """The API of a Prefect server that the user started, and ends with the block."""
+def run_user_server(home: Path, port: int | None = None) -> Iterator[str]:
+    """Run a Prefect server as a user would, until the end of the block; yield the URL of its API."""
     port = port or free_port()
     settings = environment(PREFECT_HOME=home, DO_NOT_TRACK="1", **SERVER_VARIABLES)
     if not (home / "prefect.db").exists():
@@ -36,8 +37,14 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
         stop_process(server, SECONDS_TO_STOP)
 
 
+def source_names(engine: Engine) -> set[str]:
+    """Return the names of all raster sources."""
+    with engine.connect() as connection:
+        return set(connection.execute(text("SELECT name FROM raster_sources")).scalars())
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server that the user has."""
-    with server_of_the_user(tmp_path_factory.mktemp("prefect")) as api:
+    """The URL of the API of a Prefect server that the user started."""
+    with run_user_server(tmp_path_factory.mktemp("prefect")) as api:
         yield api

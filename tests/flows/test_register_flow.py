@@ -1,4 +1,4 @@
-"""The flows: as a process of its own, on its own Prefect server and on one that is there."""
+"""Flows run as processes, on a Prefect server of their own or on one of the user."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def flow(
+def run_register_flow(
     folder: Path, url: str, status: int, *options: str, **changes: Any
 ) -> subprocess.CompletedProcess[str]:
     command = [*FLOWS, "register", "--config", folder / "sources.toml", *options]
@@ -48,20 +48,20 @@ def flow(
     )
 
 
-def last_run(engine: Engine) -> Any:
+def read_last_run(engine: Engine) -> Any:
     with engine.connect() as connection:
         return connection.execute(text("SELECT * FROM sync_runs ORDER BY id DESC LIMIT 1")).one()
 
 
-def test_it_runs_without_a_server_of_the_users_and_without_noise(
+def test_it_runs_without_a_server_of_the_user_and_prints_only_results(
     folder: Path, database_url: str, engine: Engine
 ) -> None:
     write_raster(folder / "files" / "nowhere.tif", crs=None)
-    done = flow(folder, database_url, 3, "--create")
+    done = run_register_flow(folder, database_url, 3, "--create")
     assert done.stdout.startswith("1 registered, 0 unchanged, 1 rejected")
-    (refused,) = without_progress(done.stderr)
-    assert refused.endswith("[missing_crs]")
-    row = last_run(engine)
+    (rejection,) = without_progress(done.stderr)
+    assert rejection.endswith("[missing_crs]")
+    row = read_last_run(engine)
     assert (row.state, row.listed, row.registered, row.rejected, row.definition) == (
         "rejections",
         2,
@@ -73,15 +73,15 @@ def test_it_runs_without_a_server_of_the_users_and_without_noise(
     assert find_processes(folder / "home") == {}
 
 
-def test_it_leaves_an_artifact_on_the_server_that_is_there(
+def test_it_leaves_an_artifact_on_the_server_of_the_user(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
     (folder / "files" / "bad|name.tif").write_bytes(b"no TIFF")
-    flow(folder, database_url, 3, "--create", PREFECT_API_URL=prefect_api)
+    run_register_flow(folder, database_url, 3, "--create", PREFECT_API_URL=prefect_api)
     prefect = Prefect(prefect_api)
     flow_run = prefect.last_run()
-    of_the_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
-    (artifact,) = prefect.find("artifacts", **of_the_run)
+    run_filter = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+    (artifact,) = prefect.find("artifacts", **run_filter)
     table = artifact["data"]
     head, _, row, *_ = table.splitlines()
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
@@ -91,8 +91,8 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert "bad%7Cname.tif | not_a_geotiff |" in table
     assert "files per second" in table
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
-    assert str(last_run(engine).flow_run) == flow_run["id"]
-    (task_run,) = prefect.find("task_runs", **of_the_run)
+    assert str(read_last_run(engine).flow_run) == flow_run["id"]
+    (task_run,) = prefect.find("task_runs", **run_filter)
     assert task_run["state"]["type"] == "COMPLETED"
 
 
@@ -100,7 +100,7 @@ def test_register_and_sync_read_on_a_dask_cluster(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
     (folder / "sources.toml").write_text(CONFIG.replace('"flow"', '"dask"'))
-    where: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "PREFECT_API_URL": prefect_api,
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": folder / "home",
@@ -108,27 +108,29 @@ def test_register_and_sync_read_on_a_dask_cluster(
     options: list[str | Path] = ["--create", "--config", folder / "sources.toml"]
     with local_cluster(folder, 1) as cluster:
         options += ["--runner", "dask", "--scheduler", cluster.address]
-        done = run([*FLOWS, "register", *options], **where)
+        done = run([*FLOWS, "register", *options], **settings)
         assert done.stdout.startswith("1 registered")
         write_raster(folder / "files" / "more.tif")
-        done = run([*FLOWS, "sync", *options], **where)
+        done = run([*FLOWS, "sync", *options], **settings)
         assert done.stdout.startswith("1 registered, 1 unchanged")
     assert without_progress(done.stderr) == []
 
 
-def test_a_run_that_fails_says_why_in_one_sentence(
+def test_a_run_that_fails_gives_the_reason_in_one_sentence(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
     (folder / "sources.toml").write_text(CONFIG.replace("Owner", "Nobody"))
-    done = flow(folder, database_url, 1, PREFECT_API_URL=prefect_api)
+    done = run_register_flow(folder, database_url, 1, PREFECT_API_URL=prefect_api)
     (sentence,) = done.stderr.splitlines()
     assert 'there is no organisation "Nobody"' in sentence
-    assert last_run(engine).state == "failed"
+    assert read_last_run(engine).state == "failed"
     assert Prefect(prefect_api).last_run()["state"]["type"] == "FAILED"
 
 
-def test_a_database_that_is_away_is_one_sentence(folder: Path, prefect_api: str) -> None:
-    done = flow(folder, "postgresql://nobody@127.0.0.1:1/none", 1, PREFECT_API_URL=prefect_api)
+def test_a_database_that_does_not_answer_gives_one_sentence(folder: Path, prefect_api: str) -> None:
+    done = run_register_flow(
+        folder, "postgresql://nobody@127.0.0.1:1/none", 1, PREFECT_API_URL=prefect_api
+    )
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("rastersources: the database does not answer")
     state = Prefect(prefect_api).last_run()["state"]
@@ -145,16 +147,16 @@ for state in (Cancelled(data=UnfinishedRun("at work", [])), Failed(data=Unfinish
     except UnfinishedRun as error:
         print(error)
 """
-    assert in_python(code) == ["at work", "missing"]
+    assert run_python(code) == ["at work", "missing"]
 
 
-def in_python(code: str) -> list[str]:
-    """What a program prints."""
+def run_python(code: str) -> list[str]:
+    """Run a program; return the lines that it prints."""
     return run([warm_python(), "-c", code]).stdout.splitlines()
 
 
-def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
-    # In a process of its own: Prefect reads its environment when it is imported.
+def test_a_batch_is_retried_only_after_transient_errors() -> None:
+    # A separate process, because Prefect reads its environment when it is imported.
     code = """
 from flows.shared import is_transient
 from pipeline.errors import CatalogueError, MissingCRS, TransientError
@@ -162,7 +164,7 @@ from prefect.states import Failed
 for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"), ValueError("bug")):
     print(type(error).__name__, is_transient(None, None, Failed(data=error)))
 """
-    assert in_python(code) == [
+    assert run_python(code) == [
         "TransientError True",
         "CatalogueError False",
         "MissingCRS False",
@@ -171,7 +173,7 @@ for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"
 
 
 def add_upload(engine: Engine, home: Path, path: Path) -> None:
-    """An upload to a new source, as a server leaves it that is killed after it answered."""
+    """Add an upload to a new source, as a server leaves it when it is killed after its answer."""
     store = open_upload_store(home / "uploads")
     uri = store.new_uri()
     with engine.begin() as connection:
@@ -201,7 +203,7 @@ def process_uploads(
     return run([*FLOWS, "uploads"], status=status, RASTERSOURCES_HOME=home, **changes)
 
 
-def test_the_flow_of_uploads_processes_what_waits(
+def test_the_flow_of_uploads_processes_waiting_uploads(
     prefect_api: str, folder: Path, database_url: str, engine: Engine
 ) -> None:
     nowhere = write_raster(folder / "nowhere.tif", crs=None)
@@ -213,9 +215,9 @@ def test_the_flow_of_uploads_processes_what_waits(
     assert done.stdout == "1 registered, 1 rejected\n"
     with engine.connect() as connection:
         states = connection.execute(text("SELECT state FROM uploads ORDER BY id")).scalars().all()
-        ended = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()
+        statuses = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()
     assert states == ["committed", "rejected"]
-    assert ended == ["SUCCESS", "FAILURE"]
+    assert statuses == ["SUCCESS", "FAILURE"]
 
 
 def test_the_flow_of_uploads_leaves_the_storage_of_another_catalogue_alone(

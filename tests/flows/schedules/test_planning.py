@@ -1,4 +1,4 @@
-"""What Prefect's own scheduler makes of our schedules, through changes of clocks: the ticks and nothing else."""
+"""Prefect's own scheduler plans exactly the ticks of our schedules, also when clocks change."""
 
 import json
 import subprocess
@@ -23,15 +23,15 @@ from flows.schedules.planning import plan_of
 from pipeline.definitions.schedule_times import CronLine, Period, ticks
 
 times = prefect.types._datetime
-times.available_timezones = cache(times.available_timezones)  # which it lists anew for each schedule
+times.available_timezones = cache(times.available_timezones)  # Prefect lists them anew for each schedule
 
 def planned(schedule, start, end):
-    # as the server plans: a few at a time, from where it is on
-    found = set()
-    while some := [one for one in schedule._get_dates_generator(n=100, start=start, end=end) if one >= start]:
-        found |= {one.astimezone(UTC) for one in some if one < end}
-        start = datetime.fromtimestamp(max(one.timestamp() for one in some), UTC) + timedelta(seconds=1)
-    return found
+    # as the server plans: a few at a time, on from the last one
+    times = set()
+    while batch := [time for time in schedule._get_dates_generator(n=100, start=start, end=end) if time >= start]:
+        times |= {time.astimezone(UTC) for time in batch if time < end}
+        start = datetime.fromtimestamp(max(time.timestamp() for time in batch), UTC) + timedelta(seconds=1)
+    return times
 
 for case in json.load(sys.stdin):
     zone = ZoneInfo(case["zone"])
@@ -40,26 +40,26 @@ for case in json.load(sys.stdin):
     start = datetime.fromisoformat(case["start"])
     end = start + timedelta(days=3)
     plan = plan_of(when, start.astimezone(zone).date(), renewed=case["renewed"])
-    # as they travel: from the client's models by JSON to the server's
-    sent = [create_deployment_schedule_create(one).model_dump_json() for one in plan.schedules]
-    kept = [DeploymentScheduleCreate.model_validate_json(one).schedule for one in sent]
-    each = [planned(one, start, end) for one in kept]
+    # schedules go from the client's models by JSON to the server's
+    sent = [create_deployment_schedule_create(schedule).model_dump_json() for schedule in plan.schedules]
+    received = [DeploymentScheduleCreate.model_validate_json(text).schedule for text in sent]
+    planned_times = [planned(schedule, start, end) for schedule in received]
     ours = set(ticks(when, start, end))
     print(json.dumps({
-        "kinds": [type(one).__name__ for one in kept],
-        "twice": sum(map(len, each)) - len(set().union(*each)),
-        "extra": sorted(map(str, set().union(*each) - ours)),
-        "lost": sorted(map(str, ours - set().union(*each))),
+        "kinds": [type(schedule).__name__ for schedule in received],
+        "twice": sum(map(len, planned_times)) - len(set().union(*planned_times)),
+        "extra": sorted(map(str, set().union(*planned_times) - ours)),
+        "lost": sorted(map(str, ours - set().union(*planned_times))),
         "ticks": len(ours),
         "enough": plan.until is None or plan.until >= end,
     }))
 """
 
 
-def asked(cases: list[dict[str, Any]], home: Path) -> list[Any]:
-    """What Prefect plans for each case, in a process of its own: it reads its environment when it is imported."""
+def ask_prefect(make_cases: list[dict[str, Any]], home: Path) -> list[Any]:
+    """Return Prefect's plan for each case, from a new process: Prefect reads its environment when it is imported."""
     done = subprocess.run(
-        [warm_python(), "-c", ASK_PREFECT], input=json.dumps(cases),
+        [warm_python(), "-c", ASK_PREFECT], input=json.dumps(make_cases),
         env=environment(PREFECT_HOME=home), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -80,24 +80,24 @@ CHANGES = {
     "Asia/Kolkata": ["2027-03-28T01:00"],
     "UTC": ["2027-03-28T01:00"],
 }
-FEW = {1, 7, 0.5, "* * * * *"}
-"""Too many ticks to ask Prefect for all of them in all zones."""
+FREQUENT = {1, 7, 0.5, "* * * * *"}
+"""Schedules with too many ticks to let Prefect plan them in all zones."""
 
 
-def cases(zone: str, *, renewed: bool) -> list[dict[str, Any]]:
-    found = []
+def make_cases(zone: str, *, renewed: bool) -> list[dict[str, Any]]:
+    cases = []
     for change in CHANGES[zone]:
         start = datetime.fromisoformat(change).replace(tzinfo=UTC) - timedelta(hours=36, minutes=13)
-        found += [
+        cases += [
             {"when": when, "zone": zone, "start": str(start), "renewed": renewed}
             for when in WHENS
-            if when not in FEW
+            if when not in FREQUENT
         ]
-    return found
+    return cases
 
 
 LIMITED = {420, 5400, 9 * 3600}
-"""Periods that fit no rule: nobody renews what `deploy` makes, so that these do not restart at midnight."""
+"""Periods without a rule. Nothing renews the plans that `deploy` makes, so these do not restart at midnight."""
 EVERY_MINUTE = {
     "when": "* * * * *", "zone": "Europe/Amsterdam", "start": "2027-10-30 23:30:00+00:00", "renewed": True,
 }  # fmt: skip
@@ -107,37 +107,39 @@ Answers = list[tuple[dict[str, Any], Any]]
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """All cases with what Prefect plans for them: importing it takes longer than its answers."""
-    given = [EVERY_MINUTE]
-    given += [
+    """All cases with Prefect's plans for them. One process plans all, because importing Prefect takes longest."""
+    all_cases = [EVERY_MINUTE]
+    all_cases += [
         case
         for renewed in (True, False)
         for zone in CHANGES
-        for case in cases(zone, renewed=renewed)
+        for case in make_cases(zone, renewed=renewed)
     ]
-    return list(zip(given, asked(given, tmp_path_factory.mktemp("home")), strict=True))
+    return list(
+        zip(all_cases, ask_prefect(all_cases, tmp_path_factory.mktemp("home")), strict=True)
+    )
 
 
 @pytest.mark.parametrize("zone", CHANGES)
 def test_prefect_plans_the_ticks_when_clocks_change(zone: str, answers: Answers) -> None:
-    ours = [(case, found) for case, found in answers if case["zone"] == zone and case["renewed"]]
-    for case, found in ours:
-        assert (found["extra"], found["lost"], found["twice"]) == ([], [], 0), case
-        assert found["enough"], case
-    assert len(ours) > 20
+    renewed = [(case, plan) for case, plan in answers if case["zone"] == zone and case["renewed"]]
+    for case, plan in renewed:
+        assert (plan["extra"], plan["lost"], plan["twice"]) == ([], [], 0), case
+        assert plan["enough"], case
+    assert len(renewed) > 20
 
 
 def test_short_periods_and_every_minute_are_planned_too(answers: Answers) -> None:
-    case, found = answers[0]
+    case, plan = answers[0]
     assert case is EVERY_MINUTE
-    assert (found["kinds"], found["extra"], found["lost"]) == (["IntervalSchedule"], [], [])
+    assert (plan["kinds"], plan["extra"], plan["lost"]) == (["IntervalSchedule"], [], [])
 
 
-def test_what_deploy_makes_once_is_planned_so_too_but_for_periods_without_a_rule(
+def test_deploy_plans_the_same_ticks_except_for_periods_without_a_rule(
     answers: Answers,
 ) -> None:
-    for case, found in answers:
-        wrong = (found["extra"], found["lost"]) != ([], [])
+    for case, plan in answers:
+        wrong = (plan["extra"], plan["lost"]) != ([], [])
         assert case["renewed"] or not wrong or case["when"] in LIMITED, case
         if not case["renewed"] and case["when"] in LIMITED:
-            assert found["kinds"] == ["IntervalSchedule"] or not wrong
+            assert plan["kinds"] == ["IntervalSchedule"] or not wrong

@@ -1,4 +1,4 @@
-"""A Prefect server of our own lets in who knows the password of its home, and nobody else."""
+"""Our own Prefect server answers only requests with the password of its home."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from tests.support.served_schedules import ScheduleServer, serve_schedules
 CONFIG = '[[source]]\nid = "{0}"\nfiles = "files/*.tif"\norganisation = "Owner"\nevery = 86400\n'
 NOBODY = 65534
 PROBES = {"/health", "/ready"}
-"""What Prefect answers to whoever asks, and what says no more than that it is there."""
+"""Paths that Prefect answers without a password; the answers tell only that the server runs."""
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def running(
     (folder / "sources.toml").write_text(CONFIG.format("in"))
     (folder / "files").mkdir()
     write_raster(folder / "files" / "a.tif")
-    with serve_schedules(folder, database_url) as found:
-        found.wait_for(lambda: "in" in found.prefect.deployments())
-        yield found
+    with serve_schedules(folder, database_url) as schedules:
+        schedules.wait_for(lambda: "in" in schedules.prefect.deployments())
+        yield schedules
 
 
-def paths_of(running: ScheduleServer) -> dict[str, list[str]]:
-    """All paths below the API with their methods, as the server itself lists them."""
+def list_paths(running: ScheduleServer) -> dict[str, list[str]]:
+    """Return all paths below the API with their methods, as the server itself lists them."""
     user, password = running.password.split(":")
     schema = httpx.get(f"{running.api}/openapi.json", auth=(user, password), timeout=60).json()
     named = {
@@ -74,7 +74,7 @@ def test_every_path_of_the_api_is_401_without_the_password(
 ) -> None:
     open_paths = set()
     with httpx.Client(timeout=60, headers=headers) as client:
-        for path, methods in paths_of(running).items():
+        for path, methods in list_paths(running).items():
             for method in [*methods, "HEAD", "OPTIONS"]:
                 answer = client.request(method, running.api + path, json={})
                 assert "access-control-allow-origin" not in answer.headers
@@ -85,13 +85,13 @@ def test_every_path_of_the_api_is_401_without_the_password(
 
 
 def preflight(running: ScheduleServer, origin: str) -> httpx.Response:
-    """What a browser asks before it sends a request that a page of another origin wants."""
-    asked = {
+    """Ask, as a browser does, whether a page of another origin may call the API."""
+    request_headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type",
     }
-    return httpx.options(f"{running.api}/flow_runs/filter", headers=asked, timeout=60)
+    return httpx.options(f"{running.api}/flow_runs/filter", headers=request_headers, timeout=60)
 
 
 def test_pages_of_other_origins_may_not_call_the_api(running: ScheduleServer) -> None:
@@ -116,13 +116,13 @@ def test_no_websocket_opens_without_the_password(running: ScheduleServer, path: 
         socket.recv()
     for token in (None, "wrong"):
         with pytest.raises((InvalidStatus, ConnectionClosed)):
-            greeting(url, token, Origin("https://evil.example"))
-    if path == "logs/out":  # so that it is the password for which the others are closed
-        assert greeting(url, running.password)["type"] == "auth_success"
+            send_token(url, token, Origin("https://evil.example"))
+    if path == "logs/out":  # the right password opens one of them
+        assert send_token(url, running.password)["type"] == "auth_success"
 
 
-def greeting(url: str, token: str | None, origin: Origin | None = None) -> Any:
-    """What the server says to a token."""
+def send_token(url: str, token: str | None, origin: Origin | None = None) -> Any:
+    """Open a websocket and send a token; return the answer of the server."""
     with connect(url, subprotocols=[Subprotocol("prefect")], origin=origin) as socket:
         socket.send(json.dumps({"type": "auth", "token": token}))
         return json.loads(socket.recv())
@@ -154,7 +154,10 @@ for pid in pids:
 def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(
     running: ScheduleServer,
 ) -> None:
-    for folder in (running.home, *running.home.parents):  # what keeps them out is the file itself
+    for folder in (
+        running.home,
+        *running.home.parents,
+    ):  # only the mode of the file itself protects it
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
     pids = find_processes(running.home)
@@ -172,7 +175,7 @@ def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(
         env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split()[:2] == [str(NOBODY), "401"]
-    assert "flows.schedules.prefect_server" in done.stdout  # it does see the command lines
+    assert "flows.schedules.prefect_server" in done.stdout  # the other user sees command lines
     assert "read " not in done.stdout
     assert running.password.split(":")[1] not in done.stdout
 
@@ -199,43 +202,41 @@ def test_no_password_is_sent_to_a_port_that_another_user_took(running: ScheduleS
 
 def test_no_log_holds_the_password(running: ScheduleServer) -> None:
     secret = running.password.split(":")[1].encode()
-    held = [
+    files = [
         path
         for path in running.home.parent.rglob("*")
         if path.is_file() and secret in path.read_bytes()
     ]
-    assert held == [password_file(running.home)]
+    assert files == [password_file(running.home)]
 
 
-def test_a_flow_by_hand_joins_the_server_with_its_password(
+def test_a_flow_started_by_hand_uses_the_server_and_its_password(
     running: ScheduleServer, database_url: str
 ) -> None:
     folder = running.home.parent
-    where: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": running.home,
     }
-    done = run([*FLOWS, "register", "--create", "--config", folder / "sources.toml"], **where)
+    done = run([*FLOWS, "register", "--create", "--config", folder / "sources.toml"], **settings)
     assert "1 unchanged" in done.stdout
-    (found,) = running.prefect.find("flow_runs", flows={"name": {"any_": ["register"]}})
-    assert found["state_name"] == "Completed"
-    assert set(found["parameters"]) == {"config"}
+    (flow_run,) = running.prefect.find("flow_runs", flows={"name": {"any_": ["register"]}})
+    assert flow_run["state_name"] == "Completed"
+    assert set(flow_run["parameters"]) == {"config"}
 
 
-def test_a_password_that_is_wrong_is_one_sentence(
-    running: ScheduleServer, database_url: str
-) -> None:
-    where: dict[str, Any] = {
+def test_a_wrong_password_gives_one_sentence(running: ScheduleServer, database_url: str) -> None:
+    settings: dict[str, Any] = {
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": running.home,
         "PREFECT_API_URL": running.api,
     }
     wrong: list[dict[str, Any]] = [{}, {"PREFECT_API_AUTH_STRING": "someone:else"}]
     for changes in wrong:
-        done = run([*FLOWS, "uploads"], status=1, **where, **changes)
+        done = run([*FLOWS, "uploads"], status=1, **settings, **changes)
         (sentence,) = done.stderr.splitlines()
         assert "asks for another password" in sentence
-    done = run([*FLOWS, "uploads"], PREFECT_API_AUTH_STRING=running.password, **where)
+    done = run([*FLOWS, "uploads"], PREFECT_API_AUTH_STRING=running.password, **settings)
     assert "0 registered" in done.stdout
 
 
@@ -248,10 +249,10 @@ def test_the_pages_work_after_signing_in(running: ScheduleServer, get_browser: G
     field = browser.find_element("css selector", "input[type=password]")
     field.send_keys(f"{running.password}\n")
     wait_for_text(browser, ">rastersources<")  # the tag of the deployment
-    browser.get("about:blank")  # or else the page asks on and on
+    browser.get("about:blank")  # otherwise the page keeps asking
 
 
-IN_A_PROCESS = """
+PRINT_PASSWORD = """
 import sys
 from pathlib import Path
 from pipeline.cli.prefect_password import server_password
@@ -260,24 +261,24 @@ print(server_password(Path(sys.argv[1])))
 
 
 def test_processes_that_start_at_once_get_the_same_password(tmp_path: Path) -> None:
-    def ask(_: int) -> str:
-        command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path)]
+    def read_password(_: int) -> str:
+        command = [sys.executable, "-c", PRINT_PASSWORD, str(tmp_path)]
         return subprocess.run(
             command, env=environment(), capture_output=True, text=True, check=True
         ).stdout
 
     with ThreadPoolExecutor(6) as threads:
-        found = set(threads.map(ask, range(6)))
-    assert found == {password_file(tmp_path).read_text()}
+        passwords = set(threads.map(read_password, range(6)))
+    assert passwords == {password_file(tmp_path).read_text()}
     assert password_file(tmp_path).stat().st_mode & 0o777 == 0o600
-    assert re.fullmatch(r"rastersources:[\w-]{43}\n", found.pop())
+    assert re.fullmatch(r"rastersources:[\w-]{43}\n", passwords.pop())
     assert list(tmp_path.iterdir()) == [password_file(tmp_path)]
 
 
 def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
     path = password_file(tmp_path)
-    kept = server_password(tmp_path)
-    assert server_password(tmp_path) == kept
+    password = server_password(tmp_path)
+    assert server_password(tmp_path) == password
     path.chmod(0o640)
     with pytest.raises(CatalogueError, match="only you can read; delete it"):
         server_password(tmp_path)
@@ -294,7 +295,7 @@ def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="only you can read"):
         server_password(tmp_path)
     path.unlink()
-    assert server_password(tmp_path) != kept
+    assert server_password(tmp_path) != password
 
 
 @needs_root

@@ -1,4 +1,4 @@
-"""A Prefect server of the user's that does not answer, or goes away while a flow runs."""
+"""A Prefect server of the user that does not answer, or stops while a flow runs."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
-from tests.flows.conftest import server_of_the_user
+from tests.flows.conftest import run_user_server
 from tests.support.commands import FLOWS, environment, find_processes, run, warm, without_progress
 from tests.support.factory import write_raster
 from tests.support.ports import free_port
@@ -28,7 +28,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 @pytest.fixture
 def database_url(server: str, template: str) -> Iterator[str]:
-    """A database for each test: what one has synced is not missing for the next."""
+    """A database for each test, so that the files of one test are not missing in the next."""
     with new_database(server, template) as url:
         yield url
 
@@ -51,7 +51,7 @@ def changes(database_url: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("flow", [["register"], ["sync"], ["uploads"]], ids=lambda flow: flow[0])
-def test_one_that_does_not_answer_is_one_sentence(
+def test_a_server_that_does_not_answer_gives_one_sentence(
     flow: list[str], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     changes["PREFECT_API_URL"] = "http://someone:secret@127.0.0.1:1/api"
@@ -60,10 +60,10 @@ def test_one_that_does_not_answer_is_one_sentence(
 
 
 @contextmanager
-def at_work(
+def hold_flow(
     engine: Engine, folder: Path, changes: dict[str, str], executable: str | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A flow that waits for a lock, in the middle of its work, until the end of the block."""
+    """Run a flow that waits for a lock, in the middle of its work, until the end of the block."""
     with engine.connect() as other, engine.connect() as watching:
         other.execute(text("LOCK raster_files IN ACCESS EXCLUSIVE MODE"))
         process = subprocess.Popen(
@@ -82,17 +82,17 @@ def at_work(
 def syncing(
     tmp_path: Path, engine: Engine, changes: dict[str, str]
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A flow that was at work when its server went away for good."""
-    changes["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # or else it tries for two minutes
+    """A flow whose server stopped for good while the flow was at work."""
+    changes["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # otherwise it retries for two minutes
     with ExitStack() as server:
-        changes["PREFECT_API_URL"] = server.enter_context(server_of_the_user(tmp_path))
-        with at_work(engine, tmp_path, changes) as process:
+        changes["PREFECT_API_URL"] = server.enter_context(run_user_server(tmp_path))
+        with hold_flow(engine, tmp_path, changes) as process:
             server.close()
     yield process
     process.communicate()
 
 
-def test_an_edit_while_it_is_away_is_taken_up_when_it_is_back(
+def test_an_edit_during_an_outage_takes_effect_after_it(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
     config, home = tmp_path / "sources.toml", tmp_path / "prefect"
@@ -101,12 +101,12 @@ def test_an_edit_while_it_is_away_is_taken_up_when_it_is_back(
     port = free_port()
     changes |= {
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_CLIENT_MAX_RETRIES": "3",  # a server on a busy machine may say once that it is locked
+        "PREFECT_CLIENT_MAX_RETRIES": "3",  # on a busy machine the server may report once that its database is locked
     }
     prefect, log = Prefect(changes["PREFECT_API_URL"]), tmp_path / "printed"
     with ExitStack() as stack:
         server = stack.enter_context(ExitStack())
-        server.enter_context(server_of_the_user(home, port))
+        server.enter_context(run_user_server(home, port))
         output = stack.enter_context(log.open("w"))
         serving = stack.enter_context(
             subprocess.Popen(
@@ -117,23 +117,23 @@ def test_an_edit_while_it_is_away_is_taken_up_when_it_is_back(
             )
         )
         stack.callback(serving.terminate)
-        # not only deployed: a server that goes away before it was polled ends the command
-        until(lambda: is_polled(prefect, "away"), serving)
+        # A deployment is not enough: the command ends when the server stops before the first poll.
+        wait_until(lambda: is_polled(prefect, "away"), serving)
         server.close()
         config.write_text(config.read_text().replace('"away"', '"edited"'))
-        until(lambda: "does not answer" in log.read_text(), serving)
-        stack.enter_context(server_of_the_user(home, port))
-        until(lambda: set(prefect.deployments()) == {"edited"}, serving)
+        wait_until(lambda: "does not answer" in log.read_text(), serving)
+        stack.enter_context(run_user_server(home, port))
+        wait_until(lambda: set(prefect.deployments()) == {"edited"}, serving)
 
 
 def is_polled(prefect: Prefect, name: str) -> bool:
-    """Whether somebody asked for runs of a deployment."""
+    """Return whether a process has asked for runs of a deployment."""
     return bool(prefect.deployments().get(name, {}).get("last_polled"))
 
 
-def until(true: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    while not true():
-        assert process.poll() is None, "it ended"
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    while not condition():
+        assert process.poll() is None, "the process has ended"
         time.sleep(0.2)
 
 
@@ -142,16 +142,16 @@ def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
 ) -> None:
     add_database(tmp_path / "home" / "prefect")
     changes |= SERVER_VARIABLES
-    # itself new, what it starts warm: a signal reaches the whole group
-    with at_work(engine, tmp_path, changes, sys.executable) as process:
-        os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
+    # A new Python, which starts its own processes warm: the signal reaches the whole group.
+    with hold_flow(engine, tmp_path, changes, sys.executable) as process:
+        os.killpg(process.pid, SIGINT)  # a terminal signals all processes of the command
     _, printed = process.communicate()
     assert without_progress(printed) == []
     assert process.returncode == 130
     assert find_processes(tmp_path / "home") == {}
 
 
-def test_one_that_goes_away_leaves_the_catalogue_right_and_one_sentence(
+def test_a_server_that_stops_leaves_a_right_catalogue_and_one_sentence(
     syncing: "subprocess.Popen[str]", engine: Engine, changes: dict[str, str]
 ) -> None:
     _, printed = syncing.communicate()
