@@ -1,4 +1,4 @@
-"""What tests of README.md and docs/ share."""
+"""A fixture for the tests of README.md and docs/."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The benchmarks run to their end: in small, as at full size they take up to an hour."""
+"""The benchmarks run to their end. The sizes are small, because full sizes take up to an hour."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.support.commands import REPOSITORY, run
 )
 def test_a_benchmark_runs_to_its_end(name: str, size: int) -> None:
     done = run([sys.executable, "-m", f"benchmarks.{name}", str(size)])
-    assert re.search(r"\d\.\d+ (s|x)\b|\d MiB", done.stdout)  # what was measured
+    assert re.search(r"\d\.\d+ (s|x)\b|\d MiB", done.stdout)  # a figure with its unit
 
 
 def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The files in deploy/ name what exists, hold no secret, and listen on this machine only."""
+"""The files in deploy/ name things that exist, hold no secret, and let services listen on this machine only."""
 
 import re
 import shlex
@@ -25,24 +25,24 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
 NGINX = (REPOSITORY / "docs" / "how-to" / "nginx.md").read_text()
 REFERENCE = re.compile(r"\$\{(\w+):\?[^}]+\}")
-"""A value from the environment without which compose does not start."""
+"""A reference to a variable of the environment that compose requires."""
 
 
-def commands() -> list[list[str]]:
-    """The commands of ours that the files name, without the program."""
+def list_commands() -> list[list[str]]:
+    """Return our commands that the files name, without the program."""
     (default,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
-    found = [
+    commands = [
         yaml.safe_load(default),
-        *(one["command"] for one in SERVICES.values() if "command" in one),
+        *(service["command"] for service in SERVICES.values() if "command" in service),
     ]
-    found += [
+    commands += [
         shlex.split(re.findall(r"^ExecStart=(.+)$", unit.read_text(), re.MULTILINE)[0])
         for unit in UNITS
     ]
-    return [words[1:] for words in found if words[0].endswith("rastersources")]
+    return [words[1:] for words in commands if words[0].endswith("rastersources")]
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
+@pytest.mark.parametrize("words", list_commands(), ids=" ".join)
 def test_each_command_exists_and_takes_its_options(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     context = command.make_context("rastersources", list(words), resilient_parsing=True)
@@ -97,8 +97,8 @@ def test_the_services_fit_together() -> None:
     }
     assert volumes == set(COMPOSE["volumes"])
     for name, service in SERVICES.items():
-        for needed, how in service.get("depends_on", {}).items():
-            assert how == {"condition": "service_healthy"}
+        for needed, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}
             assert "healthcheck" in SERVICES[needed], (name, needed)
         if name != "database":
             build = service["build"]
@@ -109,7 +109,7 @@ def test_the_services_fit_together() -> None:
     assert "@database/" in SERVICES["api"]["environment"]["RASTERSOURCES_DATABASE_URL"]
 
 
-def test_the_image_is_built_from_what_is_here_and_runs_as_a_user_without_rights() -> None:
+def test_the_image_copies_existing_files_and_runs_as_a_user_without_rights() -> None:
     copied = [
         source
         for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
@@ -142,14 +142,14 @@ def test_the_pages_name_the_ports_that_the_files_open() -> None:
     ]
     (exposed,) = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)
     environment = (DEPLOY / "rastersources.env").read_text()
-    set_there = re.findall(rf"^{PREFIX}(?:PREFECT_)?PORT=(\d+)$", environment, re.MULTILINE)
-    assert sorted(published) == sorted(set_there) == ["4200", "8000"]
+    configured = re.findall(rf"^{PREFIX}(?:PREFECT_)?PORT=(\d+)$", environment, re.MULTILINE)
+    assert sorted(published) == sorted(configured) == ["4200", "8000"]
     assert int(exposed) == API_PORT
     assert all(f"http://127.0.0.1:{port}/" in page for port in published)
     assert f"proxy_pass http://127.0.0.1:{API_PORT};" in NGINX
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_no_mistake() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False
@@ -157,13 +157,13 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-def test_nginx_lets_nobody_read_the_metrics() -> None:
+def test_nginx_denies_access_to_the_metrics() -> None:
     (prefix,) = re.findall(r"location (\S+) \{[^}]*deny all", NGINX)
     assert all(path.startswith(prefix) for path in ("/metrics", "/metrics/"))
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
-def test_nginx_takes_the_file_of_the_page(tmp_path: Path) -> None:
+def test_nginx_accepts_the_configuration_of_the_page(tmp_path: Path) -> None:
     (site,) = find_code_blocks("nginx", NGINX)
     certificate, key = tmp_path / "rasters.pem", tmp_path / "rasters.key"
     subprocess.run(
@@ -191,13 +191,13 @@ def test_nginx_takes_the_file_of_the_page(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
-    """The program is not where the unit names it; another one stands for it."""
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    """Replace the program, which is not installed where the unit names it."""
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
     copy = tmp_path / unit.name
     copy.write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False
     )
-    mine = [line for line in done.stderr.splitlines() if unit.name in line]
-    assert (done.returncode, mine) == (0, [])
+    own_lines = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert (done.returncode, own_lines) == (0, [])

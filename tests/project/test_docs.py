@@ -14,18 +14,18 @@ PAGES = [
     for folder in (REPOSITORY, REPOSITORY / "docs", REPOSITORY / "docs" / "how-to")
     for page in sorted(folder.glob("*.md"))
 ]
-MADE = "reference/"
-"""The pages that `make docs` makes; docs/reference is not in git."""
+GENERATED = "reference/"
+"""The folder of the pages that `make docs` writes; docs/reference is not in git."""
 PATH = re.compile(r"`((?:pipeline|flows|sql|tests|benchmarks)/[\w./*-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([\w./-]+)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_path_and_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
     text = page.read_text()
     named = [path for path in PATH.findall(text) if "NNNN" not in path]
     assert [path for path in named if not list(REPOSITORY.glob(path))] == []
-    links = [link for link in LINK.findall(text) if MADE not in link]
+    links = [link for link in LINK.findall(text) if GENERATED not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 

@@ -1,4 +1,4 @@
-"""The documentation site: it is built without warnings, holds every page, and asks nobody else for anything."""
+"""The documentation site is built without warnings, has every page, and loads nothing from other machines."""
 
 import base64
 import hashlib
@@ -47,19 +47,19 @@ def documented(site: Path, database_url: str) -> Iterator[Client]:
         yield client
 
 
-def pages_of(menu: Any) -> Iterator[str]:
-    """The pages of the menu of zensical.toml."""
+def list_pages(menu: Any) -> Iterator[str]:
+    """Yield the pages of a menu of zensical.toml."""
     if isinstance(menu, str):
         yield menu
     for below in (
         menu if isinstance(menu, list) else menu.values() if isinstance(menu, dict) else ()
     ):
-        yield from pages_of(below)
+        yield from list_pages(below)
 
 
 def test_every_page_is_in_the_menu_once() -> None:
     menu = tomllib.loads((REPOSITORY / "zensical.toml").read_text())["project"]["nav"]
-    listed = list(pages_of(menu))
+    listed = list(list_pages(menu))
     docs = REPOSITORY / "docs"
     written = [
         str(path.relative_to(docs)) for path in (*docs.glob("*.md"), *docs.glob("how-to/*.md"))
@@ -68,13 +68,13 @@ def test_every_page_is_in_the_menu_once() -> None:
     assert sorted(listed) == sorted([*written, *made])
 
 
-def test_no_page_asks_another_machine_for_anything(site: Path) -> None:
+def test_no_page_loads_anything_from_another_machine(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert "mermaid" not in page.read_text()  # its program would come from another machine
-        asked = re.findall(
+        urls = re.findall(
             r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", page.read_text()
         )
-        assert [url for url in asked if "canonical" not in url] == [], page
+        assert [url for url in urls if "canonical" not in url] == [], page
     for style in site.rglob("*.css"):
         assert re.findall(r"(?:@import |url\()[\"']?https?:", style.read_text()) == [], style
 
@@ -93,7 +93,7 @@ def test_the_reference_names_what_the_program_has(site: Path) -> None:
     assert "RASTERSOURCES_PREFECT_PORT" in settings
 
 
-def test_the_parts_of_pages_that_the_program_writes_are_those_of_now() -> None:
+def test_the_parts_of_pages_that_the_program_writes_are_up_to_date() -> None:
     pages = {path: path.read_text() for path in (REPOSITORY / "docs").glob("*.md")}
     assert [path.name for path, text in pages.items() if fill_parts(text) != text] == []
     made = [name for text in pages.values() for _, name, _ in PART.findall(text)]
@@ -125,28 +125,28 @@ def test_it_is_served_with_the_hashes_of_its_own_scripts(documented: Client) -> 
     assert documented.get("/docs/../../etc/passwd").status_code == 404
 
 
-def test_without_a_site_there_is_no_such_page(database_url: str) -> None:
+def test_without_a_site_its_pages_are_404(database_url: str) -> None:
     with client_of(ApiConfig(database_url)) as client:
         assert client.get("/docs/").status_code == 404
 
 
 @needs_chromium
-def test_a_browser_shows_it_without_complaint(documented: Client, get_browser: GetBrowser) -> None:
-    here, browser = str(documented.base_url), get_browser(True)
-    browser.get(f"{here}/docs/")
+def test_a_browser_shows_it_without_errors(documented: Client, get_browser: GetBrowser) -> None:
+    origin, browser = str(documented.base_url), get_browser(True)
+    browser.get(f"{origin}/docs/")
     browser.find_element("link text", "tutorial").click()
     assert "Ten minutes" in browser.page_source
-    browser.get(f"{here}/docs/consistency/")
+    browser.get(f"{origin}/docs/consistency/")
     width = "return document.querySelector('article img').naturalWidth"
     assert browser.execute_script(width) == 860
     size = {"width": 1300, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.find_element("css selector", ".md-search__button").click()
-    wait_for_script(browser, f"return {FOUND} !== undefined")
+    wait_for_script(browser, f"return {SEARCH_RESULTS} !== undefined")
     browser.switch_to.active_element.send_keys("proxy_request_buffering")
-    wait_for_script(browser, f"return {FOUND}.includes('Behind nginx')")
-    assert_no_errors(browser, here)
+    wait_for_script(browser, f"return {SEARCH_RESULTS}.includes('Behind nginx')")
+    assert_no_errors(browser, origin)
 
 
-FOUND = "document.activeElement.shadowRoot?.querySelector('[role=listbox]')?.textContent"
-"""What the search lists, in a dialog with a tree of its own."""
+SEARCH_RESULTS = "document.activeElement.shadowRoot?.querySelector('[role=listbox]')?.textContent"
+"""The text of the search results, which are in a shadow tree of the dialog."""

@@ -1,4 +1,4 @@
-"""README, tutorial and how-tos are true: their commands are run in order, and print what they say."""
+"""The commands of README, tutorial and how-tos run in order, and print what the pages say."""
 
 import json
 import os
@@ -34,7 +34,7 @@ HOW_TOS = [
     for page in sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
     if find_commands("console", page.read_text())
 ]
-"""Those with commands that a test can run."""
+"""The how-tos with commands that a test can run."""
 pytestmark = needs_own_cluster
 
 
@@ -77,7 +77,7 @@ def catalogue_of_samples(tmp_path: Path) -> Iterator[str]:
 def test_the_commands_print_what_the_how_to_says(
     page: Path, reader: DocsShell, request: pytest.FixtureRequest
 ) -> None:
-    """Those in blocks for a console; what needs more than a private cluster and a bucket was tried by hand."""
+    """Run the commands in console blocks; those that need more than a cluster and a bucket were tried by hand."""
     text = page.read_text()
     add_cluster(reader.home)
     if page.stem == "bucket":
@@ -89,20 +89,20 @@ def test_the_commands_print_what_the_how_to_says(
     if page.stem == "import-stac":
         url = request.getfixturevalue("catalogue_of_samples")
         reader.variables["RASTERSOURCES_ROOTS"] = f"{url}/"
-        # the name of the import is made of the URL
+        # the name of the import is derived from the URL
         text = re.sub(r"definition .*\nstac-.*13\n", "...", text).replace(
             "https://maps.example.org", url
         )
     reader.follow(find_commands("console", text))
 
 
-def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_run(
+def test_a_file_in_a_scheduled_folder_is_in_the_api_after_the_next_run(
     reader: DocsShell,
 ) -> None:
-    with reader_of_schedules(reader) as after:
-        for command, expected in after:
+    with follow_until_schedules_run(reader) as steps_left:
+        for command, expected in steps_left:
             if command.startswith("sleep "):
-                until_served(reader, since=datetime.now(UTC))
+                wait_for_scheduled_run(reader, since=datetime.now(UTC))
             else:
                 reader.follow([(command, expected)])
 
@@ -111,30 +111,30 @@ def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_r
 def test_a_file_in_a_scheduled_folder_is_in_the_api_when_the_readme_says(
     reader: DocsShell,
 ) -> None:
-    with reader_of_schedules(reader) as after:
-        reader.follow(after)
+    with follow_until_schedules_run(reader) as steps_left:
+        reader.follow(steps_left)
 
 
 @contextmanager
-def reader_of_schedules(reader: DocsShell) -> Iterator[list[tuple[str, str]]]:
-    """Someone who has everything running, and whom the first scheduled run has served; the steps that are left."""
+def follow_until_schedules_run(reader: DocsShell) -> Iterator[list[tuple[str, str]]]:
+    """Follow the tutorial until the first scheduled run has ended; yield the steps that are left."""
     described, _, automatic = TUTORIAL.partition("\n## 4. ")[2].partition("\n## 7. ")
-    (command, expected), *after = find_commands("", automatic)
+    (command, expected), *steps_left = find_commands("", automatic)
     add_cluster(reader.home)
     reader.follow(find_commands("console", described))
     up = reader.start(f"exec {command}")
     try:
-        printed = until_synced(up)
+        printed = wait_for_first_sync(up)
         assert matches(reader.with_ports(expected), printed), printed
-        until_served(reader, since=datetime.fromtimestamp(0, UTC))
-        yield after
+        wait_for_scheduled_run(reader, since=datetime.fromtimestamp(0, UTC))
+        yield steps_left
     finally:
         up.terminate()
         up.communicate()
 
 
-def until_synced(process: "subprocess.Popen[str]") -> str:
-    """What it prints up to the end of the first sync; lines on the way there come from slow machines."""
+def wait_for_first_sync(process: "subprocess.Popen[str]") -> str:
+    """Return what a process prints up to the end of the first sync, without the progress on slow machines."""
     assert process.stdout
     printed = ""
     while "Ctrl-C stops everything." not in printed:
@@ -144,8 +144,8 @@ def until_synced(process: "subprocess.Popen[str]") -> str:
     return printed
 
 
-def until_served(reader: DocsShell, since: datetime) -> None:
-    """Return when a scheduled run has ended that began since then: the reader is in no hurry."""
+def wait_for_scheduled_run(reader: DocsShell, since: datetime) -> None:
+    """Wait without a time limit until a scheduled run has ended that began after an instant."""
     query = {
         "flow_runs": {
             "state": {"type": {"any_": ["COMPLETED"]}},
@@ -165,14 +165,16 @@ def test_make_run_prints_what_the_readme_says_and_ctrl_c_stops_everything(
     reader: DocsShell,
 ) -> None:
     block = README.partition("$ make run\n")[2].partition("```")[0]
-    expected = block.partition("\n")[2]  # what setup.sh prints is seen on a fresh machine only
+    expected = block.partition("\n")[
+        2
+    ]  # the first line is of setup.sh, which prints it on a fresh machine only
     up = reader.start(
         f"cd '{REPOSITORY}'; exec .venv/bin/python -m pipeline.cli up --config sample_data/sources.toml --create"
     )
     try:
-        printed = until_synced(up)
+        printed = wait_for_first_sync(up)
     finally:
-        os.killpg(up.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(up.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
         printed_at_the_end, _ = up.communicate()
     assert matches(reader.with_ports(expected), printed), printed
     assert (up.returncode, printed_at_the_end) == (0, "")

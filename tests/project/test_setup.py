@@ -1,4 +1,4 @@
-"""setup.sh: packages come as wheels, and what tests need is added to a .venv that a program may be running from."""
+"""setup.sh installs only wheels, and adds packages for tests to a .venv that a program may be using."""
 
 import base64
 import hashlib
@@ -36,20 +36,20 @@ version = "1"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A small checkout with our setup.sh, whose packages lie beside it."""
+    """A small checkout with our setup.sh and the packages that it installs."""
     shutil.copy(REPOSITORY / "setup.sh", tmp_path)
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "backend.py").write_text(BACKEND)
     (tmp_path / "packages").mkdir()
-    lines = ["--no-index", "--find-links packages", wheel(tmp_path / "packages", "running")]
+    lines = ["--no-index", "--find-links packages", make_wheel(tmp_path / "packages", "running")]
     (tmp_path / "requirements.lock").write_text("\n".join(lines))
-    lines.append(wheel(tmp_path / "packages", "testing"))
+    lines.append(make_wheel(tmp_path / "packages", "testing"))
     (tmp_path / "requirements-dev.lock").write_text("\n".join(lines))
     return tmp_path
 
 
-def wheel(folder: Path, name: str) -> str:
-    """Make a wheel; its line of a lock file."""
+def make_wheel(folder: Path, name: str) -> str:
+    """Make a wheel; return its line of a lock file."""
     path, info = folder / f"{name}-1-py3-none-any.whl", f"{name}-1.dist-info"
     content = {
         f"{name}.py": "",
@@ -63,11 +63,11 @@ def wheel(folder: Path, name: str) -> str:
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
             record += f"{inside},sha256={digest.decode()},{len(text)}\n"
         file.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
-    return locked(path, name)
+    return lock_line(path, name)
 
 
-def source_package(folder: Path, name: str) -> str:
-    """Make a package that must be built, which runs its code; its line of a lock file."""
+def make_source_package(folder: Path, name: str) -> str:
+    """Make a package that must be built, which would run its code; return its line of a lock file."""
     path = folder / f"{name}-1.tar.gz"
     with tarfile.open(path, "w:gz") as file:
         for inside, text in (
@@ -77,14 +77,14 @@ def source_package(folder: Path, name: str) -> str:
             entry = tarfile.TarInfo(f"{name}-1/{inside}")
             entry.size = len(text)
             file.addfile(entry, io.BytesIO(text.encode()))
-    return locked(path, name)
+    return lock_line(path, name)
 
 
-def locked(path: Path, name: str) -> str:
+def lock_line(path: Path, name: str) -> str:
     return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def set_up(checkout: Path, lock: str, *, status: int = 0) -> str:
+def run_setup(checkout: Path, lock: str, *, status: int = 0) -> str:
     changes = environment(RASTERSOURCES_DATABASE_URL="postgresql://given")
     done = subprocess.run(
         ["sh", checkout / "setup.sh", lock],
@@ -98,30 +98,32 @@ def set_up(checkout: Path, lock: str, *, status: int = 0) -> str:
 
 
 def test_packages_for_tests_are_added_and_nothing_is_removed(checkout: Path) -> None:
-    set_up(checkout, "requirements.lock")
+    run_setup(checkout, "requirements.lock")
     marker = checkout / ".venv" / "in use"
     marker.write_text("")
-    assert set_up(checkout, "requirements-dev.lock").startswith("Adding the packages for the tests")
+    assert run_setup(checkout, "requirements-dev.lock").startswith(
+        "Adding the packages for the tests"
+    )
     assert marker.exists()
-    imported: list[str | Path] = [
+    import_packages: list[str | Path] = [
         checkout / ".venv/bin/python",
         "-c",
         "import running, testing, ours",
     ]
-    subprocess.run(imported, check=True)
+    subprocess.run(import_packages, check=True)
     for lock in ("requirements.lock", "requirements-dev.lock"):
-        assert set_up(checkout, lock) == ""
+        assert run_setup(checkout, lock) == ""
     assert marker.exists()
-    refuses_what_must_be_built(checkout, "requirements-dev.lock")
+    assert_refuses_a_source_package(checkout, "requirements-dev.lock")
 
 
 def test_a_package_that_must_be_built_is_refused(checkout: Path) -> None:
-    refuses_what_must_be_built(checkout, "requirements.lock")
+    assert_refuses_a_source_package(checkout, "requirements.lock")
 
 
-def refuses_what_must_be_built(checkout: Path, lock: str) -> None:
+def assert_refuses_a_source_package(checkout: Path, lock: str) -> None:
     with (checkout / lock).open("a") as file:
-        file.write("\n" + source_package(checkout / "packages", "sneaky"))
-    said = set_up(checkout, lock, status=1)
-    assert "sneaky" in said
-    assert "its code ran" not in said
+        file.write("\n" + make_source_package(checkout / "packages", "sneaky"))
+    output = run_setup(checkout, lock, status=1)
+    assert "sneaky" in output
+    assert "its code ran" not in output

@@ -1,4 +1,4 @@
-"""The types are right: checked beside the other tests, as mypy takes half a minute in a fresh checkout."""
+"""The types are right. mypy runs beside the other tests, because it takes half a minute in a fresh checkout."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What starts warm in tests behaves as what starts new."""
+"""A program that tests start warm behaves as one that starts in a new Python."""
 
 import os
 import signal
@@ -33,12 +33,12 @@ PROGRAMS = [
     "child.start(); child.join(); print(child.exitcode)",
     "import pyproj, socket\npairs = [socket.socketpair() for _ in range(20)]\n"
     "print(pyproj.Transformer.from_crs(28992, 3857).transform(0, 0))\n"
-    "print([one.send(b'a') + len(other.recv(1)) for one, other in pairs])",
+    "print([left.send(b'a') + len(right.recv(1)) for left, right in pairs])",
 ]  # fmt: skip
 
 
-def result_of(python: str | Path, program: str, folder: Path) -> tuple[int, str, str]:
-    """Status, output and errors of a program, which a variable, an argument and an input reach."""
+def run_program(python: str | Path, program: str, folder: Path) -> tuple[int, str, str]:
+    """Run a program with a variable, an argument and an input; return its status, output and errors."""
     done = subprocess.run(
         [python, "-c", program, "argument"], cwd=folder, env=environment(PREFECT_HOME=folder),
         input="text", capture_output=True, text=True, check=False,
@@ -49,7 +49,7 @@ def result_of(python: str | Path, program: str, folder: Path) -> tuple[int, str,
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
 def test_a_warm_program_ends_as_a_new_one_does(program: str, tmp_path: Path) -> None:
-    assert result_of(warm_python(), program, tmp_path) == result_of(
+    assert run_program(warm_python(), program, tmp_path) == run_program(
         sys.executable, program, tmp_path
     )
 
@@ -60,24 +60,24 @@ def test_a_warm_process_ends_as_a_warm_program_does(program: str, tmp_path: Path
     process = WarmProcess(["-c", program, "argument"], tmp_path, variables)
     printed, errors = process.communicate()
     *_, last = printed.splitlines(keepends=True) or [""]
-    found = process.returncode, last if "Traceback" in printed else printed, errors
-    assert found == result_of(warm_python(), program, tmp_path)
+    warm_result = process.returncode, last if "Traceback" in printed else printed, errors
+    assert warm_result == run_program(warm_python(), program, tmp_path)
 
 
 SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_the_fork(number: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_fork(signal_number: signal.Signals) -> None:
     with subprocess.Popen(
         [warm_python(), "-c", SLEEP], env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         fork = int(process.stdout.readline())
         assert fork != process.pid
-        process.send_signal(number)
-        assert process.wait() == -number
-    while Path(f"/proc/{fork}").exists():  # it is killed a moment later
+        process.send_signal(signal_number)
+        assert process.wait() == -signal_number
+    while Path(f"/proc/{fork}").exists():  # the fork is killed a moment later
         time.sleep(0.01)
 
 
@@ -90,15 +90,17 @@ def test_a_killed_process_is_gone_when_it_has_been_waited_for(tmp_path: Path) ->
     assert not Path(f"/proc/{process.pid}").exists()
 
 
-NEW: list[tuple[list[str], dict[str, str]]] = [
+NEEDS_NEW_PYTHON: list[tuple[list[str], dict[str, str]]] = [
     (["-O"], {}),
     ([], {"PYTHONWARNINGS": "ignore"}),
     ([], {"TZ": "UTC"}),
 ]
 
 
-@pytest.mark.parametrize(("options", "changes"), NEW, ids=["option", "Python", "time zone"])
-def test_what_python_reads_when_it_starts_needs_a_new_one(
+@pytest.mark.parametrize(
+    ("options", "changes"), NEEDS_NEW_PYTHON, ids=["option", "Python", "time zone"]
+)
+def test_settings_that_python_reads_when_it_starts_need_a_new_python(
     options: list[str], changes: dict[str, str]
 ) -> None:
     program = "import os; print(os.getppid())"
@@ -124,4 +126,6 @@ def test_processes_that_read_for_a_test_are_warm() -> None:
     with ProcessReader(1, keep_raster) as reader:
         reader.wait_until_ready()
         command = Path(f"/proc/{reader._workers[0].pid}/cmdline").read_bytes()
-    assert str(warm_python()).encode() in command  # a new one would have taken its place
+    assert (
+        str(warm_python()).encode() in command
+    )  # a new program would have replaced the command line
