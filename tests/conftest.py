@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # A shell lets programs in the background ignore Ctrl-C, and so would the servers that tests end by it.
+    # A shell lets background programs ignore Ctrl-C. The servers that tests stop by Ctrl-C would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -53,44 +53,46 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("soak"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; make soak runs it"))
     if config.getoption("--without-servers"):
-        needy = [item for item in items if SERVERS.intersection(getattr(item, "fixturenames", ()))]
-        config.hook.pytest_deselected(items=needy)
-        items[:] = [item for item in items if item not in needy]
+        needs_servers = [
+            item for item in items if SERVERS.intersection(getattr(item, "fixturenames", ()))
+        ]
+        config.hook.pytest_deselected(items=needs_servers)
+        items[:] = [item for item in items if item not in needs_servers]
     items.sort(key=lambda item: item.nodeid.startswith(SHORT))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_children() -> None:
-    """Have the processes that read files for a test start as forks."""
+    """Let the processes that read files for a test start as forks."""
     multiprocessing.set_executable(str(warm_python()))
 
 
 @pytest.fixture(scope="module")
 def new_children() -> Iterator[None]:
-    """Have the processes that read files for a test start anew."""
+    """Let the processes that read files for a test start in a new Python."""
     multiprocessing.set_executable(sys.executable)
     yield
     multiprocessing.set_executable(str(warm_python()))
 
 
 SHORT = ("tests/catalogue/", "tests/definitions/")
-"""Folders whose files take seconds at most: they come last, so that no process has a long file left at the end."""
+"""Folders whose files take a few seconds: they run last, so that no process has a long file left at the end."""
 SERVERS = {"server", "s3_server", "get_browser"}
-"""The fixtures behind which a server or a browser is started."""
+"""The fixtures that start a server or a browser."""
 REPOSITORY = Path(__file__).resolve().parent.parent
-PATIENCE = 600
-"""Tenths of a second, after which a database is left to whoever is connected to it."""
+TENTHS_TO_WAIT = 600
+"""Tenths of a second, after which we leave a database that others still use."""
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """URL of a server on which databases can be made."""
-    given = os.environ.get("RASTERSOURCES_DATABASE_URL")
-    if given:
-        yield given
+    """The URL of a server on which tests create databases."""
+    url_of_environment = os.environ.get("RASTERSOURCES_DATABASE_URL")
+    if url_of_environment:
+        yield url_of_environment
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
-    cluster = Cluster(home / "tests")  # apart from that of `make run`
+    cluster = Cluster(home / "tests")  # `make run` has a cluster of its own
     make_once("cluster-of-tests", lambda _: speed_up(cluster))
     with cluster.lease() as url:
         yield url
@@ -98,7 +100,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server: str) -> Iterator[str]:
-    """Name of a migrated database that others are copied from, made once per run."""
+    """The name of a migrated database from which others are copied, made once per run."""
     with new_database(server, "template1") as url:
         engine = make_engine(url)
         migrate(engine)
@@ -108,7 +110,7 @@ def template(server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def database_url(server: str, template: str) -> Iterator[str]:
-    """URL of a migrated, empty database that is dropped after the module."""
+    """The URL of a migrated, empty database that is dropped after the module."""
     with new_database(server, template) as url:
         yield url
 
@@ -130,13 +132,13 @@ def pool() -> Iterator[ProcessReader[FileRow]]:
 
 @pytest.fixture
 def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
-    """A drop folder of its own."""
+    """A drop folder for one test."""
     return new_site(engine, pool, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def get_browser() -> Iterator[GetBrowser]:
-    """A browser with scripts or without, the same for all tests."""
+    """A browser with or without scripts, which all tests share."""
     with shared_browser() as get_browser:
         yield get_browser
 
@@ -150,22 +152,22 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A fresh, empty bucket, which this process finds by its environment."""
-    found = new_bucket(s3_server)
-    for name, value in found.environment.items():
+    """A new, empty bucket, which this process finds by its environment."""
+    bucket = new_bucket(s3_server)
+    for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     open_bucket.cache_clear()
-    yield found
+    yield bucket
     open_bucket.cache_clear()
 
 
 @pytest.fixture
 def s3_proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """What passes between this process and the server of the bucket."""
-    with proxy(bucket.endpoint) as found:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+    """A proxy that records the requests of this process to the server of the bucket."""
+    with proxy(bucket.endpoint) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
         open_bucket.cache_clear()
-        yield found
+        yield running
 
 
 class new_database:  # noqa: N801 - used as a function
@@ -180,13 +182,12 @@ class new_database:  # noqa: N801 - used as a function
         return make_url(self.server).set(database=self.name).render_as_string(hide_password=False)
 
     def __exit__(self, *_: object) -> None:
-        for _attempt in range(PATIENCE):
+        for _attempt in range(TENTHS_TO_WAIT):
             with suppress(psycopg.errors.InsufficientPrivilege):
                 self._execute("DROP DATABASE {} WITH (FORCE)", self.name)
                 return
-            time.sleep(
-                0.1
-            )  # until PostgreSQL's own vacuum, which only a superuser may end, is through
+            # PostgreSQL's own vacuum may use the database, which only a superuser may end.
+            time.sleep(0.1)
 
     def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:

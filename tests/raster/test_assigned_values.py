@@ -24,44 +24,47 @@ MERCATOR_TO_THE_POLE = (
 """A user-defined CRS that GDAL cannot read: its natural origin is the pole."""
 
 
-def given(path: Path, **assigned: Any) -> RasterFile:
+def read_assigned(path: Path, **assigned: Any) -> RasterFile:
     return read_path(path, ReadOptions(assigned=AssignedValues(**assigned, by='definition "rain"')))
 
 
-def codes(raster: RasterFile) -> list[str]:
+def warning_codes(raster: RasterFile) -> list[str]:
     return [warning.code for warning in raster.warnings]
 
 
 def test_an_assigned_crs_places_a_file_like_its_own(tmp_path: Path) -> None:
-    bare = given(write_raster(tmp_path / "a.tif", crs=None), crs=RD)
+    assigned = read_assigned(write_raster(tmp_path / "a.tif", crs=None), crs=RD)
     own = read_path(write_raster(tmp_path / "b.tif", crs=RD))
-    assert replace(bare.georeference, crs_wkt="") == replace(
-        own.georeference, crs_wkt="", warnings=bare.georeference.warnings
+    assert replace(assigned.georeference, crs_wkt="") == replace(
+        own.georeference, crs_wkt="", warnings=assigned.georeference.warnings
     )
-    assert pyproj.CRS(bare.georeference.crs_wkt) == pyproj.CRS(RD)
-    assert bare.georeference.operation.code == "EPSG:15934"
-    assert bare.provenance["projection"] == 'crs of definition "rain"'
-    (warning,) = bare.warnings
+    assert pyproj.CRS(assigned.georeference.crs_wkt) == pyproj.CRS(RD)
+    assert assigned.georeference.operation.code == "EPSG:15934"
+    assert assigned.provenance["projection"] == 'crs of definition "rain"'
+    (warning,) = assigned.warnings
     assert warning.code == "crs_assigned"
     assert RD in warning.message
     assert 'definition "rain"' in warning.message
 
 
 def test_assigning_the_same_crs_gives_no_warning(tmp_path: Path) -> None:
-    raster = given(write_raster(tmp_path / "a.tif"), crs=RD, crs_override=True)
-    assert (codes(raster), raster.provenance["projection"]) == ([], "GeoKeys")
+    raster = read_assigned(write_raster(tmp_path / "a.tif"), crs=RD, crs_override=True)
+    assert (warning_codes(raster), raster.provenance["projection"]) == ([], "GeoKeys")
 
 
 def test_a_file_keeps_another_crs_unless_it_is_overridden(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs="EPSG:28991")
-    kept = given(path, crs=RD)
-    assert (kept.georeference.projection, codes(kept)) == (
+    kept = read_assigned(path, crs=RD)
+    assert (kept.georeference.projection, warning_codes(kept)) == (
         "EPSG:28991",
         ["crs_kept", "outside_area_of_use"],
     )
     assert kept.provenance["projection"] == "GeoKeys"
-    overridden = given(path, crs=RD, crs_override=True)
-    assert (overridden.georeference.projection, codes(overridden)) == (RD, ["crs_overridden"])
+    overridden = read_assigned(path, crs=RD, crs_override=True)
+    assert (overridden.georeference.projection, warning_codes(overridden)) == (
+        RD,
+        ["crs_overridden"],
+    )
     assert "EPSG:28991" in overridden.warnings[0].message
     assert overridden.provenance["projection"] == 'crs of definition "rain"'
 
@@ -101,25 +104,25 @@ def test_an_unusable_crs_does_not_count_as_missing(tmp_path: Path, kind: str) ->
         write_tagged(path, "u1", (34737, "s", 0, name, True), keys=keys)
     for options in ({}, {"crs": RD}):
         with pytest.raises((UnsupportedCRS, MissingCRS)):
-            given(path, **options)
-    raster = given(path, crs=RD, crs_override=True)
-    assert (raster.georeference.projection, codes(raster)) == (RD, ["crs_overridden"])
-    with pytest.raises((UnsupportedCRS, MissingCRS)):  # what was read before does not change this
-        given(path, crs=RD)
+            read_assigned(path, **options)
+    raster = read_assigned(path, crs=RD, crs_override=True)
+    assert (raster.georeference.projection, warning_codes(raster)) == (RD, ["crs_overridden"])
+    with pytest.raises((UnsupportedCRS, MissingCRS)):  # the readings above do not change this
+        read_assigned(path, crs=RD)
 
 
 def test_keys_without_a_crs_count_as_missing(tmp_path: Path) -> None:
     """GDAL writes such keys for every raster of points without a CRS, and reads an unnamed local CRS."""
     point = write_raster(tmp_path / "b.tif", crs=None, tags={"AREA_OR_POINT": "Point"})
     for path in (write_tagged(tmp_path / "a.tif", keys=NO_KEYS), point):
-        raster = given(path, crs=RD)
-        assert (raster.georeference.projection, codes(raster)) == (RD, ["crs_assigned"])
+        raster = read_assigned(path, crs=RD)
+        assert (raster.georeference.projection, warning_codes(raster)) == (RD, ["crs_assigned"])
 
 
 def test_an_assigned_crs_is_not_cached_for_the_next_file(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None)
-    given(path, crs=RD)
-    assert given(path, crs="EPSG:32631").georeference.projection == "EPSG:32631"
+    read_assigned(path, crs=RD)
+    assert read_assigned(path, crs="EPSG:32631").georeference.projection == "EPSG:32631"
     with pytest.raises(MissingCRS):
         read_path(path)
 
@@ -127,14 +130,14 @@ def test_an_assigned_crs_is_not_cached_for_the_next_file(tmp_path: Path) -> None
 def test_a_file_without_a_transform_has_no_grid_with_any_crs(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
     with pytest.raises(NoGrid):
-        given(path, crs=RD, crs_override=True)
+        read_assigned(path, crs=RD, crs_override=True)
 
 
 def test_a_world_file_and_an_assigned_crs_place_a_file(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
     (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n155005\n462995\n")
     own = read_path(write_raster(tmp_path / "b.tif"))
-    assert given(path, crs=RD).georeference.bounds == own.georeference.bounds
+    assert read_assigned(path, crs=RD).georeference.bounds == own.georeference.bounds
 
 
 @pytest.mark.parametrize(
@@ -193,9 +196,9 @@ def test_nodata_is_assigned_to_a_file_that_has_none(
     tmp_path: Path, dtype: str, text: str, value: str
 ) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=None, dtype=dtype, count=2)
-    raster = given(path, nodata=text)
+    raster = read_assigned(path, nodata=text)
     assert [band.nodata for band in raster.bands] == [value, value]
-    assert (raster.fill_value, codes(raster)) == (value, ["nodata_assigned"])
+    assert (raster.fill_value, warning_codes(raster)) == (value, ["nodata_assigned"])
     assert raster.provenance["fill_value"] == 'nodata of definition "rain"'
 
 
@@ -205,23 +208,23 @@ def test_nodata_is_assigned_to_a_file_that_has_none(
 def test_nodata_that_no_pixel_can_have_is_not_assigned(
     tmp_path: Path, dtype: str, text: str
 ) -> None:
-    raster = given(write_raster(tmp_path / "a.tif", nodata=None, dtype=dtype), nodata=text)
-    assert (raster.fill_value, codes(raster)) == (None, ["nodata_not_assigned"])
+    raster = read_assigned(write_raster(tmp_path / "a.tif", nodata=None, dtype=dtype), nodata=text)
+    assert (raster.fill_value, warning_codes(raster)) == (None, ["nodata_not_assigned"])
     assert "fill_value" not in raster.provenance
 
 
 def test_a_file_keeps_its_own_nodata(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=-1)
-    other = given(path, nodata="-9999")
-    assert (other.fill_value, codes(other)) == ("-1.0", ["nodata_kept"])
-    same = given(path, nodata="-1")
-    assert (same.fill_value, codes(same)) == ("-1.0", [])
+    other = read_assigned(path, nodata="-9999")
+    assert (other.fill_value, warning_codes(other)) == ("-1.0", ["nodata_kept"])
+    same = read_assigned(path, nodata="-1")
+    assert (same.fill_value, warning_codes(same)) == ("-1.0", [])
 
 
 def test_unreadable_nodata_does_not_count_as_missing(tmp_path: Path) -> None:
     path = write_tagged(tmp_path / "a.tif", "f4", ascii_tag(42113, "none"))
-    raster = given(path, nodata="0")
-    assert (raster.fill_value, codes(raster)) == (None, ["nodata_unreadable"])
+    raster = read_assigned(path, nodata="0")
+    assert (raster.fill_value, warning_codes(raster)) == (None, ["nodata_unreadable"])
 
 
 @pytest.mark.parametrize("text", ["", "none", "1,5", "--1", "0x10", "1e999", "9" * 50, "infinite"])
@@ -237,7 +240,7 @@ def test_nodata_keeps_its_spelling(text: str, value: str) -> None:
     assert normalize_nodata(text) == value
 
 
-def inspected(*arguments: str | Path, status: int = 0) -> list[dict[str, Any]]:
+def inspect(*arguments: str | Path, status: int = 0) -> list[dict[str, Any]]:
     done = run([*RASTERSOURCES, "inspect", "--json", *arguments], status=status)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -246,7 +249,7 @@ def test_inspect_and_its_statistics_use_assigned_values(tmp_path: Path) -> None:
     values = np.full((1, 10, 10), 5.0)
     values[0, :4] = -1
     path = write_raster(tmp_path / "a.tif", crs=None, nodata=None, values=values)
-    (record,) = inspected(path, "--crs", "epsg:28992", "--nodata", "-1", "--stats")
+    (record,) = inspect(path, "--crs", "epsg:28992", "--nodata", "-1", "--stats")
     assert (record["projection"], record["fill_value"]) == (RD, "-1.0")
     assert [warning["code"] for warning in record["warnings"]] == [
         "crs_assigned",
@@ -254,16 +257,16 @@ def test_inspect_and_its_statistics_use_assigned_values(tmp_path: Path) -> None:
     ]
     (band,) = record["statistics"]["bands"]
     assert (band["valid_count"], band["min"]) == (60, 5.0)
-    assert (inspected(path, status=1)[0]["error"]["code"]) == "missing_crs"
+    assert (inspect(path, status=1)[0]["error"]["code"]) == "missing_crs"
     other = write_raster(tmp_path / "b.tif", crs="EPSG:28991")
-    (record,) = inspected(other, "--crs", RD, "--crs-override")
+    (record,) = inspect(other, "--crs", RD, "--crs-override")
     assert record["projection"] == RD
 
 
 def test_holes_of_a_sparse_file_are_zeros_as_in_gdal(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=None, SPARSE_OK=True)
     for nodata, valid in (("-1", 100), ("0", 0)):
-        (record,) = inspected(path, "--nodata", nodata, "--exact")
+        (record,) = inspect(path, "--nodata", nodata, "--exact")
         assert record["statistics"]["bands"][0]["valid_count"] == valid
 
 
@@ -290,5 +293,5 @@ def test_wrong_arguments_give_one_sentence(
 
 def test_rejection_codes_stay_the_same_with_assigned_values(tmp_path: Path) -> None:
     with pytest.raises(RasterError) as caught:
-        given(write_raster(tmp_path / "a.tif", crs=None), nodata="0")
+        read_assigned(write_raster(tmp_path / "a.tif", crs=None), nodata="0")
     assert caught.value.code == "missing_crs"

@@ -1,4 +1,4 @@
-"""Real files, with metadata that others derived by other means."""
+"""Real files, compared with metadata that were derived by other means."""
 
 import json
 from typing import Any
@@ -14,26 +14,26 @@ from tests.support.needs import needs_corpus
 pytestmark = needs_corpus
 
 
-def truths() -> list[dict[str, Any]]:
+def load_truths() -> list[dict[str, Any]]:
     if not CORPUS.is_dir():
         return []
     return [json.loads(line) for line in (CORPUS / "truth.jsonl").read_text().splitlines()]
 
 
-def named(truth: dict[str, Any]) -> str:
+def file_name(truth: dict[str, Any]) -> str:
     return str(truth["file"])
 
 
-def facts(raster: RasterFile) -> dict[str, Any]:
-    """Return the fields of a truth from our record."""
-    place = raster.georeference
-    bounds = place.bounds
+def fields_of_truth(raster: RasterFile) -> dict[str, Any]:
+    """Return the fields of our record that a truth has."""
+    georeference = raster.georeference
+    bounds = georeference.bounds
     return {
         **{name: getattr(raster, name) for name in ("driver", "width", "height", "count")},
         **{name: getattr(raster, name) for name in ("dtype", "fill_value", "size")},
-        **{name: getattr(place, name) for name in ("projection", "pixelsize_x", "pixelsize_y")},
-        **{name: getattr(place, name) for name in ("origin_x", "origin_y")},
-        **{name: getattr(place, name) for name in ("upper_bound_x", "upper_bound_y")},
+        **{name: getattr(georeference, name) for name in ("projection", "pixelsize_x", "pixelsize_y")},
+        **{name: getattr(georeference, name) for name in ("origin_x", "origin_y")},
+        **{name: getattr(georeference, name) for name in ("upper_bound_x", "upper_bound_y")},
         "datetime": f"{raster.datetime:%Y-%m-%dT%H:%M:%SZ}" if raster.datetime else None,
         "spatial_bounds": {
             "west": bounds.west, "east": bounds.east, "north": bounds.north, "south": bounds.south,
@@ -41,23 +41,28 @@ def facts(raster: RasterFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def expected(value: Any, tolerance: float) -> Any:
+def approximate(value: Any, tolerance: float) -> Any:
     if isinstance(value, dict):
         return pytest.approx(value, rel=0, abs=tolerance)
     return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("truth", [t for t in truths() if not t.get("debatable")], ids=named)
+@pytest.mark.parametrize(
+    "truth", [truth for truth in load_truths() if not truth.get("debatable")], ids=file_name
+)
 def test_a_file_of_the_corpus_agrees_with_its_truth(truth: dict[str, Any]) -> None:
     path = CORPUS / truth["file"]
     if truth["outcome"] == "reject":
         with pytest.raises(RasterError):
             read_path(path)
         return
-    for name, value in facts(read_path(path)).items():
+    for name, value in fields_of_truth(read_path(path)).items():
         if name not in truth.get("debatable_fields", ()):
-            right = truth.get("accept", {}).get(name, [truth[name]])
-            assert any(value == expected(choice, truth["bounds_tol"]) for choice in right), name
+            accepted = truth.get("accept", {}).get(name, [truth[name]])
+            assert any(
+                value == approximate(accepted_value, truth["bounds_tol"])
+                for accepted_value in accepted
+            ), name
 
 
 DECISIONS = {
@@ -82,7 +87,9 @@ DECISIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("truth", [t for t in truths() if t.get("debatable")], ids=named)
+@pytest.mark.parametrize(
+    "truth", [truth for truth in load_truths() if truth.get("debatable")], ids=file_name
+)
 def test_a_debatable_file_is_decided_as_documented(truth: dict[str, Any]) -> None:
     path = CORPUS / truth["file"]
     code = None

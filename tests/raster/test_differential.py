@@ -22,18 +22,18 @@ from tests.support.factory import read_path, write_raster
 from tests.support.needs import needs_corpus, needs_gdal
 
 GDALINFO = shutil.which("gdalinfo")
-_GDAL_TYPES = {
+GDAL_TYPES = {
     "u1": "Byte", "i1": "Int8", "u2": "UInt16", "i2": "Int16", "u4": "UInt32", "i4": "Int32",
     "u8": "UInt64", "i8": "Int64", "f2": "Float32", "f4": "Float32", "f8": "Float64",
     "c8": "CFloat32", "c16": "CFloat64",
 }  # fmt: skip
 
 
-def corpus() -> list[Any]:
-    """Return the paths of the corpus as parameters of a test; one that is skipped where there is no corpus."""
+def list_corpus() -> list[Any]:
+    """Return the paths of the corpus as parameters of a test; without a corpus, one parameter that is skipped."""
     paths = sorted(CORPUS.glob("*/*.[tT][iI][fF]*"))
-    found = [path for path in paths if path.suffix.lower() in (".tif", ".tiff")]
-    return found or [pytest.param(CORPUS, marks=needs_corpus)]
+    files = [path for path in paths if path.suffix.lower() in (".tif", ".tiff")]
+    return files or [pytest.param(CORPUS, marks=needs_corpus)]
 
 
 def read_or_none(path: Path) -> RasterFile | None:
@@ -43,7 +43,7 @@ def read_or_none(path: Path) -> RasterFile | None:
         return None
 
 
-def gdalinfo(path: Path) -> dict[str, Any]:
+def run_gdalinfo(path: Path) -> dict[str, Any]:
     assert GDALINFO is not None
     done = subprocess.run(
         [GDALINFO, "-json", "-nofl", "-noct", "-norat", path],
@@ -56,7 +56,7 @@ def gdalinfo(path: Path) -> dict[str, Any]:
 def assert_as_gdalinfo(raster: RasterFile, info: dict[str, Any]) -> None:
     assert [raster.width, raster.height] == info["size"]
     assert raster.count == len(info["bands"])
-    assert info["bands"][0]["type"] in (_GDAL_TYPES[raster.dtype], "Byte")
+    assert info["bands"][0]["type"] in (GDAL_TYPES[raster.dtype], "Byte")
     if "geoTransform" in info:
         transform = raster.georeference.transform
         assert transform.to_gdal() == pytest.approx(info["geoTransform"], rel=1e-9)
@@ -68,7 +68,7 @@ def assert_as_gdalinfo(raster: RasterFile, info: dict[str, Any]) -> None:
 
 
 def assert_same_nodata(ours: str | None, theirs: Any) -> None:
-    if theirs is None:  # GDAL drops what it finds out of range
+    if theirs is None:  # GDAL drops values that are out of range
         return
     value = float(theirs)
     assert ours is not None
@@ -76,20 +76,20 @@ def assert_same_nodata(ours: str | None, theirs: Any) -> None:
 
 
 @needs_gdal
-@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list_corpus(), ids=lambda path: path.name)
 def test_gdalinfo_agrees_on_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
     if raster is not None:
-        assert_as_gdalinfo(raster, gdalinfo(path))
+        assert_as_gdalinfo(raster, run_gdalinfo(path))
 
 
-@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list_corpus(), ids=lambda path: path.name)
 def test_the_crs_cache_changes_no_record(path: Path) -> None:
     first = read_or_none(path)
     assert read_or_none(path) == first
 
 
-@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list_corpus(), ids=lambda path: path.name)
 def test_rasterio_agrees_on_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
     if raster is None:
@@ -190,4 +190,4 @@ def test_rasterio_agrees_on_generated_rasters(options: dict[str, Any]) -> None:
 def test_gdalinfo_agrees_on_generated_rasters(options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_raster(Path(folder) / "a.tif", **options)
-        assert_as_gdalinfo(read_path(path), gdalinfo(path))
+        assert_as_gdalinfo(read_path(path), run_gdalinfo(path))

@@ -29,13 +29,13 @@ from tests.support.unprivileged import unprivileged, unprivileged_folder
 
 
 @contextmanager
-def recorded_requests() -> Iterator[tuple[str, list[str]]]:
-    """Run a web server on this machine; return its URL and the list of requested paths."""
-    asked: list[str] = []
+def record_requests() -> Iterator[tuple[str, list[str]]]:
+    """Run a web server on this machine; yield its URL and the list of requested paths."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
         do_HEAD = do_GET  # noqa: N815
@@ -43,12 +43,12 @@ def recorded_requests() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             return
 
-    # At an address of its own: tests that wait for a server at 127.0.0.1 may ask at a port that this one gets.
+    # Not 127.0.0.1: other tests that wait for a server there may send requests to the port of this one.
     server = HTTPServer(("127.0.0.2", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.2:{server.server_port}", asked
+        yield f"http://127.0.0.2:{server.server_port}", requested
     finally:
         server.shutdown()
         thread.join()
@@ -61,33 +61,33 @@ VRT = """<VRTDataset rasterXSize="10" rasterYSize="10"><SRS>EPSG:28992</SRS>
 </SimpleSource></VRTRasterBand></VRTDataset>"""
 
 
-def read_elsewhere(path: Path) -> RasterFile | Rejection:
-    """Read in another process, since GDAL blocks Python's threads while it waits."""
+def read_in_process(path: Path) -> RasterFile | Rejection:
+    """Read in another process, because GDAL blocks the threads of Python while it waits."""
     (outcome,) = read_all([find_file(path, [path.parent])], ReadOptions())
     return outcome
 
 
 def test_a_vrt_named_tif_is_not_a_geotiff_and_fetches_nothing(tmp_path: Path) -> None:
-    with recorded_requests() as (url, asked):
+    with record_requests() as (url, requested):
         (tmp_path / "a.tif").write_text(VRT.format(url=url))
-        outcome = read_elsewhere(tmp_path / "a.tif")
+        outcome = read_in_process(tmp_path / "a.tif")
         assert isinstance(outcome, Rejection)
         assert outcome.code == "not_a_geotiff"
-    assert asked == []
+    assert requested == []
 
 
 def test_a_sidecar_that_names_an_address_is_not_followed(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     unrestricted = "import rasterio, sys; rasterio.open(sys.argv[1]).overviews(1)"
-    with recorded_requests() as (url, asked):
+    with record_requests() as (url, requested):
         (tmp_path / "a.tif.aux.xml").write_text(
             '<PAMDataset><Metadata domain="OVERVIEWS">'
             f'<MDI key="OVERVIEW_FILE">/vsicurl/{url}/x.ovr</MDI></Metadata></PAMDataset>'
         )
-        raster = read_elsewhere(path)
-        assert asked == []
+        raster = read_in_process(path)
+        assert requested == []
         subprocess.run([sys.executable, "-c", unrestricted, path], check=True, timeout=60)
-        assert asked != []
+        assert requested != []
     assert isinstance(raster, RasterFile)
     assert raster.layout.overviews == ()
 
@@ -131,8 +131,8 @@ def test_a_file_that_grew_after_the_listing_is_changing(tmp_path: Path) -> None:
         read(file)
 
 
-class GrowingWhileRead:
-    """Options that touch the file when they are used, in the middle of reading it."""
+class TouchingOptions:
+    """Options that touch a file while it is read, when the reader uses them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -152,7 +152,7 @@ def test_a_file_that_changes_while_it_is_read_is_changing(tmp_path: Path, change
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     file = find_file(tmp_path / "a.tif", [tmp_path])
     with pytest.raises(FileChanged):
-        read(file, GrowingWhileRead(tmp_path / changed))  # type: ignore[arg-type]
+        read(file, TouchingOptions(tmp_path / changed))  # type: ignore[arg-type]
 
 
 def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.errors import Rejection, TransientError
 from pipeline.raster import ProcessReader, RasterFile, ReadOptions
 from pipeline.raster.workers.threads import ThreadReader
 from pipeline.storage import EVERYWHERE, StoredFile, find_file, list_files, literal_location
-from tests.raster.test_file_access import recorded_requests
+from tests.raster.test_file_access import record_requests
 from tests.support.factory import ascii_tag, write_raster, write_tagged
 from tests.support.reading import keep_raster, read_all
 from tests.support.s3 import Bucket
@@ -56,7 +56,7 @@ class Trap:
     names: dict[str, str]
     requests: list[str]
     canaries: OpenedFiles
-    beside: OpenedFiles
+    opened: OpenedFiles
 
     def text(self, template: str) -> str:
         """Return the template with the addresses and paths of the canaries."""
@@ -64,7 +64,9 @@ class Trap:
             template = template.replace("{" + name + "}", value)
         return template
 
-    def tagged(self, target: str, name: str = "OVERVIEW_FILE", domain: str = "OVERVIEWS") -> Any:
+    def overview_tag(
+        self, target: str, name: str = "OVERVIEW_FILE", domain: str = "OVERVIEWS"
+    ) -> Any:
         """Return GDAL_METADATA with an OVERVIEW_FILE."""
         return ascii_tag(
             GDAL_METADATA, f"<GDALMetadata>{self.item(target, name, domain)}</GDALMetadata>"
@@ -98,13 +100,13 @@ class Trap:
     def arm(self) -> None:
         """Forget the files that the test itself opened so far."""
         self.canaries.names()
-        self.beside.names()
+        self.opened.names()
 
     def assert_untouched(self) -> None:
         """Assert that there was no request, and that only the files and their listed sidecars were opened."""
         assert self.requests == []
         assert self.canaries.names() == set()
-        opened = self.beside.names()
+        opened = self.opened.names()
         assert opened <= {name for file in self.files() for name in (file.name, *file.sidecars)}
 
 
@@ -118,8 +120,8 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
     shutil.make_archive(str(canaries / "canary"), "zip", canaries, "canary.tif")
     names = {"path": canary, "fifo": canaries / "fifo", "zip": canaries / "canary.zip"}
     with ExitStack() as stack:
-        url, requests = stack.enter_context(recorded_requests())
-        watches = [stack.enter_context(opened_files(place)) for place in (canaries, folder)]
+        url, requests = stack.enter_context(record_requests())
+        watches = [stack.enter_context(opened_files(watched)) for watched in (canaries, folder)]
         texts = {"url": url, **{name: str(path) for name, path in names.items()}}
         trap = Trap(folder, texts, requests, *watches)
         yield trap
@@ -138,31 +140,33 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
     return rasters
 
 
-def codes(raster: RasterFile) -> set[str]:
+def warning_codes(raster: RasterFile) -> set[str]:
     return {warning.code for warning in raster.warnings}
 
 
 def test_an_overview_file_in_the_metadata_is_not_opened(trap: Trap) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif", trap.tagged(target))
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif", trap.overview_tag(target))
     for raster in read_in_workers(trap):
-        assert "overviews_elsewhere" in codes(raster)
+        assert "overviews_elsewhere" in warning_codes(raster)
         assert raster.georeference.projection == "EPSG:28992"
         assert raster.layout.overviews == ()
 
 
 def test_an_overview_file_in_an_aux_xml_is_not_opened(trap: Trap) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif")
-        (trap.folder / f"{number}.tif.aux.xml").write_text(trap.pam(target))
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif")
+        (trap.folder / f"{index}.tif.aux.xml").write_text(trap.pam(target))
     for raster in read_in_workers(trap):
-        assert "overviews_elsewhere" in codes(raster)
+        assert "overviews_elsewhere" in warning_codes(raster)
         assert raster.sidecars == (f"{raster.uri.rpartition('/')[2]}.aux.xml",)
 
 
 def test_no_spelling_of_overview_file_is_followed(trap: Trap) -> None:
-    trap.raster("lower.tif", trap.tagged("{path}", "overview_file", "overviews"))
-    trap.raster("reference.tif", trap.tagged("{path}", "&#79;VERVIEW&#x5f;FILE", "OVERVIEW&#83;"))
+    trap.raster("lower.tif", trap.overview_tag("{path}", "overview_file", "overviews"))
+    trap.raster(
+        "reference.tif", trap.overview_tag("{path}", "&#79;VERVIEW&#x5f;FILE", "OVERVIEW&#83;")
+    )
     text = f"<GDALMetadata>{trap.item('{path}')}</GDALMetadata>"
     trap.raster("unfinished.tif", ascii_tag(GDAL_METADATA, text.partition("</GDAL")[0]))
     wide = (*text.encode(), 0)
@@ -176,25 +180,25 @@ def test_no_spelling_of_overview_file_is_followed(trap: Trap) -> None:
 
 @pytest.mark.parametrize("suffix", [".ovr", ".msk"])
 def test_a_sidecar_that_is_not_a_tiff_is_not_read(trap: Trap, suffix: str) -> None:
-    for number, text in enumerate((WMS, WCS, WMTS, VRT, "{path}", "{url}")):
-        trap.raster(f"{number}.tif")
-        trap.write(f"{number}.tif{suffix}", text)
+    for index, text in enumerate((WMS, WCS, WMTS, VRT, "{path}", "{url}")):
+        trap.raster(f"{index}.tif")
+        trap.write(f"{index}.tif{suffix}", text)
     for raster in read_in_workers(trap):
-        assert codes(raster) & {"broken_overviews", "sidecar_unreadable"}
+        assert warning_codes(raster) & {"broken_overviews", "sidecar_unreadable"}
         assert raster.layout.overviews == ()
         assert raster.layout.mask is None
 
 
 @pytest.mark.parametrize("suffix", [".ovr", ".msk", ".msk.ovr", ".ovr.msk"])
 def test_overview_files_named_in_sidecar_tiffs_are_not_opened(trap: Trap, suffix: str) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif")
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif")
         if suffix != ".ovr":
-            trap.raster(f"{number}.tif.msk")
+            trap.raster(f"{index}.tif.msk")
         if suffix != ".msk":
-            trap.raster(f"{number}.tif.ovr", size=SIZE // 2)
+            trap.raster(f"{index}.tif.ovr", size=SIZE // 2)
         size = SIZE if suffix == ".msk" else SIZE // 2
-        trap.raster(f"{number}.tif{suffix}", trap.tagged(target), size=size)
+        trap.raster(f"{index}.tif{suffix}", trap.overview_tag(target), size=size)
     read_in_workers(trap)
 
 
@@ -210,13 +214,13 @@ def test_sidecars_of_sidecars_are_not_opened(trap: Trap, suffix: str) -> None:
 
 
 def test_files_named_in_vendor_metadata_are_not_opened(trap: Trap) -> None:
-    for number, suffix in enumerate(
+    for index, suffix in enumerate(
         (".xml", ".imd", ".rpb", "_rpc.txt", "_metadata.txt", ".tab", ".wld")
     ):
-        trap.raster(f"{number}.tif")
+        trap.raster(f"{index}.tif")
         entity = '<!DOCTYPE x [<!ENTITY e SYSTEM "{url}"><!ENTITY f SYSTEM "file://{path}">]>'
         trap.write(
-            f"{number}{suffix}", f"{entity}<isd><IMD>&e;&f;</IMD><RPB><x>{{path}}</x></RPB></isd>"
+            f"{index}{suffix}", f"{entity}<isd><IMD>&e;&f;</IMD><RPB><x>{{path}}</x></RPB></isd>"
         )
     for outcome in read_in_workers(trap):
         assert outcome.width == SIZE
@@ -233,14 +237,14 @@ def test_environment_variables_of_the_user_have_no_effect(
         "PROJ_NETWORK_ENDPOINT": trap.names["url"], "GDAL_HTTP_PROXY": trap.names["url"],
     }.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
-    for number, target in enumerate(("{path}", "/vsicurl/{url}/x.tif")):
-        trap.raster(f"{number}.tif", trap.tagged(target))
+    for index, target in enumerate(("{path}", "/vsicurl/{url}/x.tif")):
+        trap.raster(f"{index}.tif", trap.overview_tag(target))
     assert len(read_in_workers(trap)) == 6
 
 
 def test_threads_open_nothing_else(trap: Trap) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif", trap.tagged(target))
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif", trap.overview_tag(target))
     trap.arm()
     with ThreadReader(2, keep_raster) as threads:
         outcomes = list(threads.read(trap.files(), ReadOptions(statistics="overview")))
@@ -248,9 +252,9 @@ def test_threads_open_nothing_else(trap: Trap) -> None:
 
 
 def test_inspect_with_statistics_opens_nothing_else(trap: Trap) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif", trap.tagged(target))
-        trap.raster(f"{number}.tif.ovr", trap.tagged(target), size=SIZE // 2)
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif", trap.overview_tag(target))
+        trap.raster(f"{index}.tif.ovr", trap.overview_tag(target), size=SIZE // 2)
     trap.arm()
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "inspect", "--json", "--stats", trap.folder],
@@ -262,16 +266,16 @@ def test_inspect_with_statistics_opens_nothing_else(trap: Trap) -> None:
 
 
 def test_reading_objects_opens_nothing_else(trap: Trap, bucket: Bucket) -> None:
-    for number, target in enumerate(TARGETS):
-        trap.raster(f"{number}.tif", trap.tagged(target))
-        trap.raster(f"{number}.tif.ovr", trap.tagged(target), size=SIZE // 2)
-        (trap.folder / f"{number}.tif.aux.xml").write_text(trap.pam(target))
+    for index, target in enumerate(TARGETS):
+        trap.raster(f"{index}.tif", trap.overview_tag(target))
+        trap.raster(f"{index}.tif.ovr", trap.overview_tag(target), size=SIZE // 2)
+        (trap.folder / f"{index}.tif.aux.xml").write_text(trap.pam(target))
     for path in trap.folder.iterdir():
         bucket.put(path.name, path)
     files = [
-        f
-        for f in list_files([literal_location(f"s3://{bucket.name}")], EVERYWHERE)
-        if isinstance(f, StoredFile)
+        file
+        for file in list_files([literal_location(f"s3://{bucket.name}")], EVERYWHERE)
+        if isinstance(file, StoredFile)
     ]
     trap.arm()
     outcomes = list(read_all(files, ReadOptions()))
@@ -279,16 +283,18 @@ def test_reading_objects_opens_nothing_else(trap: Trap, bucket: Bucket) -> None:
     assert len(outcomes) == len(TARGETS)
 
 
-@pytest.mark.parametrize("became", ["a pipe", "a link to a canary"])
+@pytest.mark.parametrize("replacement", ["a pipe", "a link to a canary"])
 @pytest.mark.parametrize("name", ["a.tif", "a.tif.aux.xml", "a.tif.ovr", "a.tif.msk"])
-def test_a_file_that_replaces_a_listed_one_is_not_read(trap: Trap, name: str, became: str) -> None:
+def test_a_file_that_replaces_a_listed_one_is_not_read(
+    trap: Trap, name: str, replacement: str
+) -> None:
     trap.raster("a.tif")
     for sidecar in ("a.tif.ovr", "a.tif.msk"):
         trap.raster(sidecar, size=SIZE)
     (trap.folder / "a.tif.aux.xml").write_text("<PAMDataset/>")
     file = find_file(trap.folder / "a.tif", [trap.folder])
     (trap.folder / name).unlink()
-    if became == "a pipe":
+    if replacement == "a pipe":
         os.mkfifo(trap.folder / name)
     else:
         (trap.folder / name).symlink_to(trap.names["path"])
@@ -296,9 +302,9 @@ def test_a_file_that_replaces_a_listed_one_is_not_read(trap: Trap, name: str, be
     (outcome,) = read_all([file], ReadOptions(statistics="overview"))
     assert isinstance(outcome, Rejection)
     assert outcome.code in ("changing", "not_a_file", "not_found")
-    # It is opened to compare it with the listing; nothing reads it.
+    # The reader may open it, to compare it with the listing, but may not read it.
     assert trap.canaries.read() == set()
-    assert name not in trap.beside.read()
+    assert name not in trap.opened.read()
     (trap.folder / name).unlink()
 
 

@@ -21,17 +21,17 @@ from pipeline.raster import Budget, ReadOptions
 from tests.support.factory import place_tags, read_path, write_raster, write_tagged
 
 
-def within(**budget: float) -> ReadOptions:
+def options_with_budget(**budget: float) -> ReadOptions:
     return ReadOptions(budget=Budget(**budget))  # type: ignore[arg-type]
 
 
-def cut(path: Path, size: int) -> Path:
+def truncate(path: Path, size: int) -> Path:
     path.write_bytes(path.read_bytes()[:size])
     return path
 
 
-def tiff(*directories: tuple[int, list[tuple[int, int, int, int]]], size: int = 0) -> bytes:
-    """Return a little-endian classic TIFF of directories: (next offset, its short tags)."""
+def make_tiff(*directories: tuple[int, list[tuple[int, int, int, int]]], size: int = 0) -> bytes:
+    """Return a little-endian classic TIFF of directories, each with the next offset and its short tags."""
     data = struct.pack("<2sHI", b"II", 42, 8)
     for following, entries in directories:
         data += struct.pack("<H", len(entries))
@@ -42,11 +42,11 @@ def tiff(*directories: tuple[int, list[tuple[int, int, int, int]]], size: int = 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 @pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 64, "blockysize": 64}])
-def test_a_part_of_a_file_is_truncated_although_gdal_opens_it(
+def test_a_part_of_a_file_is_rejected_although_gdal_opens_it(
     tmp_path: Path, share: float, layout: dict[str, Any]
 ) -> None:
     path = write_raster(tmp_path / "a.tif", width=256, height=256, **layout)
-    cut(path, int(path.stat().st_size * share))
+    truncate(path, int(path.stat().st_size * share))
     with rasterio.open(path) as dataset:
         assert dataset.width == 256
     with pytest.raises(Truncated, match="beyond the end"):
@@ -55,7 +55,7 @@ def test_a_part_of_a_file_is_truncated_although_gdal_opens_it(
 
 def test_the_first_300_bytes_of_a_file_are_truncated(tmp_path: Path) -> None:
     with pytest.raises(Truncated):
-        read_path(cut(write_raster(tmp_path / "a.tif", width=256, height=256), 300))
+        read_path(truncate(write_raster(tmp_path / "a.tif", width=256, height=256), 300))
 
 
 @pytest.mark.parametrize("big", ["YES", "NO"])
@@ -74,7 +74,7 @@ def test_every_cut_is_detected_in_classic_and_big_tiff_of_both_byte_orders(
 
 def test_a_cut_overview_is_detected(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=256, height=256, overviews=(2, 4))
-    cut(path, path.stat().st_size - 1)
+    truncate(path, path.stat().st_size - 1)
     with pytest.raises(Truncated):
         read_path(path)
 
@@ -100,7 +100,7 @@ def test_a_header_without_an_image_is_rejected(tmp_path: Path) -> None:
 
 def test_a_cycle_of_directories_is_rejected(tmp_path: Path) -> None:
     sides = [(256, 3, 1, 1), (257, 3, 1, 1)]
-    (tmp_path / "a.tif").write_bytes(tiff((8, sides), size=100))
+    (tmp_path / "a.tif").write_bytes(make_tiff((8, sides), size=100))
     with pytest.raises(Unreadable, match="loop"):
         read_path(tmp_path / "a.tif")
 
@@ -108,15 +108,15 @@ def test_a_cycle_of_directories_is_rejected(tmp_path: Path) -> None:
 def test_thousands_of_directories_are_over_the_budget(tmp_path: Path) -> None:
     entries = [(254, 4, 1, 1), (256, 3, 1, 1), (257, 3, 1, 1)]
     step = 2 + 12 * len(entries) + 4
-    chain = [(8 + step * (number + 1), entries) for number in range(5000)]
-    (tmp_path / "a.tif").write_bytes(tiff(*chain, size=8 + step * 5001))
+    chain = [(8 + step * (index + 1), entries) for index in range(5000)]
+    (tmp_path / "a.tif").write_bytes(make_tiff(*chain, size=8 + step * 5001))
     with pytest.raises(OverBudget, match="1000 images"):
         read_path(tmp_path / "a.tif")
 
 
 def test_a_gigabyte_in_one_tag_is_over_the_budget(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    path.write_bytes(tiff((0, [(256, 3, 1, 1), (257, 3, 1, 1), (270, 2, 2**30, 64)])))
+    path.write_bytes(make_tiff((0, [(256, 3, 1, 1), (257, 3, 1, 1), (270, 2, 2**30, 64)])))
     with path.open("r+b") as stream:
         stream.truncate(2**30 + 64)
     with pytest.raises(OverBudget, match="tag 270"):
@@ -139,7 +139,7 @@ def test_a_file_beyond_any_budget_is_rejected(
     path = write_raster(tmp_path / "a.tif", count=3, overviews=(2,), tags={"a": "b" * 50})
     assert read_path(path).count == 3
     with pytest.raises(OverBudget, match=message):
-        read_path(path, within(**budget))
+        read_path(path, options_with_budget(**budget))
 
 
 def test_holes_of_a_sparse_file_are_not_missing(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_holes_of_a_sparse_file_are_not_missing(tmp_path: Path) -> None:
     assert read_path(path).width == 4096
 
 
-def test_an_enormous_sparse_file_costs_little(tmp_path: Path) -> None:
+def test_an_enormous_sparse_file_takes_little_time(tmp_path: Path) -> None:
     side = 10**6
     path = write_raster(
         tmp_path / "a.tif", width=side, height=side, dtype="uint8", nodata=0, tiled=True,
@@ -158,7 +158,7 @@ def test_an_enormous_sparse_file_costs_little(tmp_path: Path) -> None:
     with pytest.raises(OverBudget, match="header"):
         read_path(path)
     assert time.process_time() - started < 0.5
-    assert read_path(path, within(header_bytes=2**29)).width == side
+    assert read_path(path, options_with_budget(header_bytes=2**29)).width == side
     assert time.process_time() - started < 5.0
 
 

@@ -8,7 +8,7 @@ from rasterio.shutil import copy
 from tests.support.factory import read_path, write_raster
 
 
-def cog(path: Path, size: int = 1024, **options: Any) -> Path:
+def write_cog(path: Path, size: int = 1024, **options: Any) -> Path:
     """Write a file with GDAL's own COG driver."""
     source = write_raster(path.with_name("source.tif"), width=size, height=size)
     copy(source, path, driver="COG", **options)
@@ -17,7 +17,7 @@ def cog(path: Path, size: int = 1024, **options: Any) -> Path:
 
 @pytest.mark.parametrize("options", [{}, {"BIGTIFF": "YES"}, {"OVERVIEWS": "NONE"}])
 def test_a_cog_written_by_gdal_is_a_cog(tmp_path: Path, options: dict[str, Any]) -> None:
-    layout = read_path(cog(tmp_path / "a.tif", BLOCKSIZE=256, **options)).layout
+    layout = read_path(write_cog(tmp_path / "a.tif", BLOCKSIZE=256, **options)).layout
     assert (layout.cog, layout.not_cog_because) == (True, ())
     assert (layout.block_width, layout.block_height) == (256, 256)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.raster.linked_folder import linked_folder, remove_dead_folders
-from tests.raster.workers.test_pool import children, is_alive, rasters
+from tests.raster.workers.test_pool import find_readers, is_alive, write_copies
 from tests.support.commands import REPOSITORY
 
 HOLDER = """
@@ -35,7 +35,7 @@ READER = """
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set the temporary folder of this process and its children."""
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -45,7 +45,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def start_holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Start a process with an open file and sidecars; return it and its folder."""
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLDER)], stdin=subprocess.DEVNULL,
@@ -69,7 +69,7 @@ def test_a_folder_links_to_the_open_file_and_is_removed_after_its_block(tmp_path
 
 
 def test_only_folders_of_killed_processes_are_removed() -> None:
-    with holder() as (living, used), holder() as (killed, left):
+    with start_holder() as (living, used), start_holder() as (killed, left):
         killed.kill()
         killed.wait()
         remove_dead_folders()
@@ -79,8 +79,10 @@ def test_only_folders_of_killed_processes_are_removed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["another name", "another mode", "a link", "another user"])
-def test_folders_of_others_are_not_removed(tmp_path: Path, temporary: Path, kind: str) -> None:
-    folder = temporary / (
+def test_folders_of_others_are_not_removed(
+    tmp_path: Path, temporary_folder: Path, kind: str
+) -> None:
+    folder = temporary_folder / (
         "rastersources-other" if kind == "another name" else "rastersources-read-x"
     )
     target = tmp_path / "precious"
@@ -96,27 +98,26 @@ def test_folders_of_others_are_not_removed(tmp_path: Path, temporary: Path, kind
     assert (folder / "kept").exists()
 
 
-def test_killed_readers_leave_no_folders(tmp_path: Path, temporary: Path) -> None:
+def test_killed_readers_leave_no_folders(tmp_path: Path, temporary_folder: Path) -> None:
     (files := tmp_path / "files").mkdir()
-    for file in rasters(files, 300):
+    for file in write_copies(files, 300):
         file.path.with_name(f"{file.name}.aux.xml").write_text("<PAMDataset/>")
     command = [sys.executable, "-c", textwrap.dedent(READER), str(files)]
-    where = REPOSITORY
 
     def folders() -> list[Path]:
         # Python's tempfile leaves its own trial file where it is killed.
-        return list(temporary.glob("rastersources-read-*"))
+        return list(temporary_folder.glob("rastersources-read-*"))
 
     for _ in range(5):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=where) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=REPOSITORY) as process:
             while process.poll() is None and not folders():
                 pass
-            workers = children(process.pid)
+            workers = find_readers(process.pid)
             for pid in (process.pid, *workers):
                 if is_alive(pid):
                     os.kill(pid, signal.SIGKILL)
         while any(map(is_alive, workers)):
             pass
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=where)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout == "300\n"
     assert folders() == []

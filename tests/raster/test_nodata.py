@@ -97,8 +97,8 @@ def test_a_decimal_comma_is_read_as_in_gdal(tmp_path: Path, text: str) -> None:
     raster = read_path(path)
     assert raster.fill_value is not None
     assert float(raster.fill_value) == expected
-    said = "nodata_decimal_comma" in [warning.code for warning in raster.warnings]
-    assert said == (text != "1e-3,5")  # there the comma ends the number
+    has_warning = "nodata_decimal_comma" in [warning.code for warning in raster.warnings]
+    assert has_warning == (text != "1e-3,5")  # in GDAL the comma ends this number
 
 
 @pytest.mark.parametrize("text", ["-1,5f", "3,4e+38x", "0,5nan"])
@@ -106,22 +106,22 @@ def test_a_number_is_never_cut_at_its_comma(text: str) -> None:
     assert parse_nodata(text, "f4").value is None
 
 
-@pytest.mark.parametrize(("beside", "ignored"), [("-1", True), ("-9999.0", False)])
+@pytest.mark.parametrize(("in_sidecar", "ignored"), [("-1", True), ("-9999.0", False)])
 def test_nodata_that_a_sidecar_replaces_gives_a_warning(
-    tmp_path: Path, beside: str, ignored: bool
+    tmp_path: Path, in_sidecar: str, ignored: bool
 ) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=-9999)
-    band = f'<PAMRasterBand band="1"><NoDataValue>{beside}</NoDataValue></PAMRasterBand>'
+    band = f'<PAMRasterBand band="1"><NoDataValue>{in_sidecar}</NoDataValue></PAMRasterBand>'
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
     with rasterio.open(path) as dataset:
-        assert dataset.nodata == float(beside)
+        assert dataset.nodata == float(in_sidecar)
     raster = read_path(path)
     assert raster.provenance["fill_value"] == "sidecar .aux.xml"
     assert ("nodata_ignored" in [warning.code for warning in raster.warnings]) == ignored
 
 
 @pytest.mark.parametrize("text", [None, "", "  "])
-def test_no_nodata_stays_missing(text: str | None) -> None:
+def test_missing_nodata_stays_missing(text: str | None) -> None:
     assert (parse_nodata(text, "f4").value, parse_nodata(text, "f4").warnings) == (None, ())
 
 

@@ -1,4 +1,4 @@
-"""Files that our own tags describe have the record that GDAL gives them, field by field."""
+"""Files that we describe by their tags get the record that GDAL gives them, field by field."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pipeline.raster.crs_cache import CRSCache
 from pipeline.raster.file_access import OpenFile
 from pipeline.raster.open_dataset import open_dataset
 from pipeline.raster.plain_tiff import PlainFiles
-from tests.raster.test_differential import corpus
+from tests.raster.test_differential import list_corpus
 from tests.support.factory import read_path, write_raster
 from tests.support.fuzz import mutate, seeds
 
@@ -26,26 +26,26 @@ FEET = "+proj=lcc +lat_1=41 +lat_2=40.6 +lat_0=40.1 +lon_0=-74 +x_0=300000 +y_0=
 
 
 @pytest.fixture
-def by_gdal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
-    """Begin without remembered files; list the files that GDAL opens."""
-    forget(monkeypatch)
-    opened: list[Path] = []
+def opened_by_gdal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The files that GDAL opens; no file is in the caches at the start."""
+    clear_caches(monkeypatch)
+    paths: list[Path] = []
 
     def open_and_list(open_file: OpenFile, **options: Any) -> Any:
-        opened.append(open_file.stored.path)
+        paths.append(open_file.stored.path)
         return open_dataset(open_file, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.raster.read.open_dataset", open_and_list)
-        yield opened
+        yield paths
 
 
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+def clear_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.raster.read._CRS_CACHE", CRSCache())
     monkeypatch.setattr("pipeline.raster.read._PLAIN_FILES", PlainFiles())
 
 
-def outcome(path: Path) -> Outcome:
+def read_outcome(path: Path) -> Outcome:
     try:
         return read_path(path)
     except RasterError as error:
@@ -53,11 +53,11 @@ def outcome(path: Path) -> Outcome:
 
 
 def assert_same_by_gdal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare the record with the one that GDAL gives the file where no file is remembered."""
-    ours = outcome(path)
+    """Assert that a file gets the same record with empty caches, so that GDAL opens it."""
+    ours = read_outcome(path)
     with monkeypatch.context() as patch:
-        forget(patch)
-        assert outcome(path) == ours
+        clear_caches(patch)
+        assert read_outcome(path) == ours
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -98,26 +98,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nodata nan": {"nodata": float("nan")},
     "nodata beyond": {"dtype": "uint8", "nodata": None, "tags": {"NODATA_VALUES": "300"}},
 }  # fmt: skip
-BY_GDAL = {"acquired", "rotated", "south up", "nodata beyond"}
+NOT_PLAIN = {"acquired", "rotated", "south up", "nodata beyond"}
 """Variants that are not plain: other domains of metadata, no scale, reserved names."""
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_second_file_of_a_kind_has_the_record_that_gdal_gives_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_by_gdal: list[Path]
 ) -> None:
     options = VARIANTS[name]
     first = write_raster(tmp_path / "first.tif", **options)
     size: dict[str, Any] = (
         {"width": 48, "height": 80} if "overviews" in options else {"width": 23, "height": 31}
     )
-    moved = options.get("transform", Affine(10, 0, 155_000, 0, -10, 463_000))
-    other = {**options, **size, "transform": moved @ Affine.translation(3, 5)}
+    transform = options.get("transform", Affine(10, 0, 155_000, 0, -10, 463_000))
+    other = {**options, **size, "transform": transform @ Affine.translation(3, 5)}
     second = write_raster(tmp_path / "second.tif", **other)
-    outcome(first)
-    by_gdal.clear()
-    outcome(second)
-    assert bool(by_gdal) == (name in BY_GDAL)
+    read_outcome(first)
+    opened_by_gdal.clear()
+    read_outcome(second)
+    assert bool(opened_by_gdal) == (name in NOT_PLAIN)
     assert_same_by_gdal(second, monkeypatch)
 
 
@@ -125,71 +125,73 @@ def test_a_second_file_of_a_kind_has_the_record_that_gdal_gives_it(
     "name", ["time", "metadata", "times of bands", "netCDF", "overviews", "point"]
 )
 def test_later_files_of_a_kind_differ_in_place_and_time(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_by_gdal: list[Path]
 ) -> None:
-    for number in range(4):
+    for index in range(4):
         options = {
             **VARIANTS[name],
-            "transform": Affine(10, 0, 155_000 + 70 * number, 0, -10, 463_000),
+            "transform": Affine(10, 0, 155_000 + 70 * index, 0, -10, 463_000),
         }
         if name == "time":
-            options["tags"] = {**options["tags"], "TIFFTAG_DATETIME": f"2024:02:03 04:05:0{number}"}
-        path = write_raster(tmp_path / f"{number}.tif", **options)
-        by_gdal.clear()
-        outcome(path)
-        assert bool(by_gdal) == (number == 0)
+            options["tags"] = {**options["tags"], "TIFFTAG_DATETIME": f"2024:02:03 04:05:0{index}"}
+        path = write_raster(tmp_path / f"{index}.tif", **options)
+        opened_by_gdal.clear()
+        read_outcome(path)
+        assert bool(opened_by_gdal) == (index == 0)
         with monkeypatch.context() as patch:
             assert_same_by_gdal(path, patch)
 
 
-@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", list_corpus(), ids=lambda path: path.name)
 def test_the_corpus_has_the_records_of_gdal(
-    path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]
+    path: Path, monkeypatch: pytest.MonkeyPatch, opened_by_gdal: list[Path]
 ) -> None:
-    outcome(path)
-    assert by_gdal or isinstance(outcome(path), tuple)
+    read_outcome(path)
+    assert opened_by_gdal or isinstance(read_outcome(path), tuple)
     assert_same_by_gdal(path, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_mutants_of_remembered_files_have_the_records_of_gdal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_by_gdal: list[Path]
 ) -> None:
     originals = seeds(tmp_path)
-    path, plain = tmp_path / "mutant.tif", 0
+    path, plain_count = tmp_path / "mutant.tif", 0
     for data in originals:
         path.write_bytes(data)
-        outcome(path)
-    chance = random.Random(20240101)
+        read_outcome(path)
+    generator = random.Random(20240101)
     for _ in range(400):
-        path.write_bytes(mutate(chance, originals))
-        by_gdal.clear()
-        plain += isinstance(outcome(path), RasterFile) and not by_gdal
+        path.write_bytes(mutate(generator, originals))
+        opened_by_gdal.clear()
+        plain_count += isinstance(read_outcome(path), RasterFile) and not opened_by_gdal
         assert_same_by_gdal(path, monkeypatch)
-    assert plain >= 20
+    assert plain_count >= 20
 
 
-def test_every_file_of_an_ordinary_folder_is_plain(tmp_path: Path, by_gdal: list[Path]) -> None:
-    """COGs and others, with and without a time, in three types: the same kinds as in benchmarks/register.py."""
-    paths = [cog_or_tiles(tmp_path / f"{number}.tif", number) for number in range(60)]
+def test_every_file_of_an_ordinary_folder_is_plain(
+    tmp_path: Path, opened_by_gdal: list[Path]
+) -> None:
+    """COGs and others, with and without a time, in three types: the same kinds as in benchmarks/tiffs.py."""
+    paths = [write_cog_or_tiles(tmp_path / f"{index}.tif", index) for index in range(60)]
     for path in paths[:30]:
-        outcome(path)
-    by_gdal.clear()
-    assert all(isinstance(outcome(path), RasterFile) for path in paths)
-    assert by_gdal == []
+        read_outcome(path)
+    opened_by_gdal.clear()
+    assert all(isinstance(read_outcome(path), RasterFile) for path in paths)
+    assert opened_by_gdal == []
 
 
-def cog_or_tiles(path: Path, number: int) -> Path:
-    """Write a COG with one level of overviews for every fifth number, tiles for others."""
-    dtype, nodata = (("float32", -9999.0), ("uint8", 255), ("int16", -32768))[number % 3]
-    size: dict[str, Any] = {"width": 140 + number, "height": 150 + number}
-    tags = {"TIFFTAG_DATETIME": f"2024:01:02 03:04:{number:02}"} if number % 2 else None
-    place = Affine(5.0, 0.0, 15_000.0 + 50 * number, 0.0, -5.0, 320_000.0 + 50 * number)
+def write_cog_or_tiles(path: Path, index: int) -> Path:
+    """Write a COG with one level of overviews for every fifth index, and tiles for others."""
+    dtype, nodata = (("float32", -9999.0), ("uint8", 255), ("int16", -32768))[index % 3]
+    size: dict[str, Any] = {"width": 140 + index, "height": 150 + index}
+    tags = {"TIFFTAG_DATETIME": f"2024:01:02 03:04:{index:02}"} if index % 2 else None
+    transform = Affine(5.0, 0.0, 15_000.0 + 50 * index, 0.0, -5.0, 320_000.0 + 50 * index)
     plain = write_raster(
-        path, dtype=dtype, nodata=nodata, **size, tags=tags, transform=place, compress="deflate",
+        path, dtype=dtype, nodata=nodata, **size, tags=tags, transform=transform, compress="deflate",
         tiled=True, blockxsize=128, blockysize=128,
     )  # fmt: skip
-    if number % 5 == 0:
+    if index % 5 == 0:
         with MemoryFile(plain.read_bytes()) as memory, memory.open() as dataset:
             copy_raster(dataset, path, driver="COG", blocksize=128, compress="deflate")
     return path
@@ -209,21 +211,23 @@ def cog_or_tiles(path: Path, number: int) -> Path:
     ],
 )
 def test_a_file_that_differs_in_kind_is_opened_by_gdal(
-    change: dict[str, Any], tmp_path: Path, by_gdal: list[Path]
+    change: dict[str, Any], tmp_path: Path, opened_by_gdal: list[Path]
 ) -> None:
     common: dict[str, Any] = {"tags": {"TITLE": "a title"}}
-    outcome(write_raster(tmp_path / "first.tif", **common))
-    by_gdal.clear()
-    outcome(write_raster(tmp_path / "second.tif", **{**common, **change}))
-    assert by_gdal
+    read_outcome(write_raster(tmp_path / "first.tif", **common))
+    opened_by_gdal.clear()
+    read_outcome(write_raster(tmp_path / "second.tif", **{**common, **change}))
+    assert opened_by_gdal
 
 
-def test_values_that_change_nothing_keep_a_file_plain(tmp_path: Path, by_gdal: list[Path]) -> None:
-    outcome(write_raster(tmp_path / "first.tif", tags={"TITLE": "a title"}))
-    by_gdal.clear()
+def test_values_that_change_nothing_keep_a_file_plain(
+    tmp_path: Path, opened_by_gdal: list[Path]
+) -> None:
+    read_outcome(write_raster(tmp_path / "first.tif", tags={"TITLE": "a title"}))
+    opened_by_gdal.clear()
     pixels = np.full((1, 10, 10), 3)
     second = write_raster(
         tmp_path / "b.tif", tags={"TITLE": "b", "X": "1"}, nodata=3, values=pixels
     )
-    assert isinstance(outcome(second), RasterFile)
-    assert by_gdal == []
+    assert isinstance(read_outcome(second), RasterFile)
+    assert opened_by_gdal == []

@@ -1,4 +1,4 @@
-"""Whether a file is whole: our verdict from its header, compared with GDAL reading all pixels."""
+"""Our verdict from the header whether a file is whole agrees with GDAL, which reads all pixels."""
 
 import logging
 import struct
@@ -65,7 +65,7 @@ def verdict(path: Path) -> str:
     return "registered"
 
 
-def codes(raster: RasterFile) -> list[str]:
+def warning_codes(raster: RasterFile) -> list[str]:
     return [warning.code for warning in raster.warnings]
 
 
@@ -129,17 +129,17 @@ def test_a_wrong_length_of_the_last_block_is_judged_as_in_gdal(
     if extra > 0:
         assert (verdict(path) == "registered") == (gdal_pixels is not None)
         assert (gdal_pixels is not None) == (compress == "none" and not tiled)
-    else:  # it is there, if not whole; and no header tells what a compressed block lacks
+    else:  # the block is there, and no header tells how much of a compressed block is missing
         assert verdict(path) == "registered"
 
 
 @pytest.mark.parametrize("extra", [1, 2000])
-def test_a_last_strip_listed_as_a_whole_one_is_registered_if_its_pixels_are_there(
+def test_a_last_strip_with_the_length_of_a_whole_strip_is_registered(
     tmp_path: Path, extra: int
 ) -> None:
     image = make_tiff()
     image.counts = [3000, 3000, 3000, 1000 + extra]
-    assert codes(read_path(image.write(tmp_path / "a.tif"))) == []
+    assert warning_codes(read_path(image.write(tmp_path / "a.tif"))) == []
     image.blocks[-1] = image.blocks[-1][:-1]
     with pytest.raises(Truncated, match="beyond the end"):
         read_path(image.write(tmp_path / "b.tif"))
@@ -172,7 +172,7 @@ def test_the_last_directory_may_lack_its_pointer_to_the_next(
     gdal_pixels, gdal_warnings = read_by_gdal(path)
     assert (gdal_pixels == make_pixels()).all()
     assert gdal_warnings == []
-    assert codes(read_path(path)) == []
+    assert warning_codes(read_path(path)) == []
 
 
 def test_a_partial_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> None:
@@ -182,39 +182,39 @@ def test_a_partial_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> No
         read_path(image.write(tmp_path / "a.tif"))
 
 
-NEEDLESS = {270: 2, 305: 2, 700: 1, 34675: 7, 50_000: 7, 65_000: 7}
-NEEDED = {258: 3, 306: 2, 338: 3, 33550: 12, 34735: 3, 42112: 2, 42113: 2, 50844: 12}
+OPTIONAL_TAGS = {270: 2, 305: 2, 700: 1, 34675: 7, 50_000: 7, 65_000: 7}
+REQUIRED_TAGS = {258: 3, 306: 2, 338: 3, 33550: 12, 34735: 3, 42112: 2, 42113: 2, 50844: 12}
 
 
-def with_lost_tag(path: Path, tag: int, kind: int) -> Path:
+def write_lost_tag(path: Path, tag: int, kind: int) -> Path:
     """Write a file with the values of one tag beyond its end."""
     image = make_tiff(pixels=make_pixels((3, 100, 100)))
     image.tags[tag] = (kind, b"x" * 40 if kind in (1, 2, 7) else (1,) * 40)
     data = bytearray(image.data())
     (directory,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, directory)
-    for place in range(directory + 2, directory + 2 + 12 * count, 12):
-        if struct.unpack_from("<H", data, place)[0] == tag:
-            struct.pack_into("<I", data, place + 8, len(data) - 3)
+    for offset in range(directory + 2, directory + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, offset)[0] == tag:
+            struct.pack_into("<I", data, offset + 8, len(data) - 3)
     path.write_bytes(data)
     return path
 
 
-@pytest.mark.parametrize("tag", NEEDLESS)
+@pytest.mark.parametrize("tag", OPTIONAL_TAGS)
 def test_a_tag_that_nothing_depends_on_may_lie_beyond_the_end(tmp_path: Path, tag: int) -> None:
-    path = with_lost_tag(tmp_path / "a.tif", tag, NEEDLESS[tag])
+    path = write_lost_tag(tmp_path / "a.tif", tag, OPTIONAL_TAGS[tag])
     assert (read_by_gdal(path)[0] == make_pixels((3, 100, 100))).all()
     raster = read_path(path)
-    assert "tag_beyond_end" in codes(raster)
+    assert "tag_beyond_end" in warning_codes(raster)
     assert any(str(tag) in warning.message for warning in raster.warnings)
 
 
-@pytest.mark.parametrize("tag", NEEDED)
+@pytest.mark.parametrize("tag", REQUIRED_TAGS)
 def test_a_tag_that_something_depends_on_may_not_lie_beyond_the_end(
     tmp_path: Path, tag: int
 ) -> None:
     with pytest.raises(Truncated, match=f"tag {tag}"):
-        read_path(with_lost_tag(tmp_path / "a.tif", tag, NEEDED[tag]))
+        read_path(write_lost_tag(tmp_path / "a.tif", tag, REQUIRED_TAGS[tag]))
 
 
 @pytest.mark.parametrize("counts", [[], [3000, 3000, 3000]])
@@ -229,7 +229,7 @@ def test_a_file_without_block_lengths_is_unreadable(
         read_path(image.write(tmp_path / "a.tif"))
 
 
-def one_strip(compress: str, counts: list[int]) -> HandmadeTiff:
+def make_one_strip(compress: str, counts: list[int]) -> HandmadeTiff:
     image = make_tiff(compress, blockysize=100)
     image.counts = counts
     return image
@@ -239,11 +239,11 @@ def one_strip(compress: str, counts: list[int]) -> HandmadeTiff:
 def test_libtiff_computes_the_length_of_one_uncompressed_strip(
     tmp_path: Path, counts: list[int]
 ) -> None:
-    path = one_strip("none", counts).write(tmp_path / "a.tif")
+    path = make_one_strip("none", counts).write(tmp_path / "a.tif")
     gdal_pixels, gdal_warnings = read_by_gdal(path)
     assert (gdal_pixels == make_pixels()).all()
     assert gdal_warnings
-    assert codes(read_path(path)) == ["gdal_warning"]
+    assert warning_codes(read_path(path)) == ["gdal_warning"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with pytest.raises(Truncated):
@@ -255,11 +255,11 @@ def test_one_compressed_strip_without_a_length_is_unreadable(
     tmp_path: Path, counts: list[int]
 ) -> None:
     with pytest.raises(Unreadable, match="StripByteCounts"):
-        read_path(one_strip("lzw", counts).write(tmp_path / "a.tif"))
+        read_path(make_one_strip("lzw", counts).write(tmp_path / "a.tif"))
 
 
 def test_a_strip_with_a_computed_length_is_not_a_hole_for_statistics(tmp_path: Path) -> None:
-    path = one_strip("none", [0]).write(tmp_path / "a.tif")
+    path = make_one_strip("none", [0]).write(tmp_path / "a.tif")
     with open_local_file(find_file(path, [tmp_path])) as opened:
         main = read_directories(opened.reader, Budget())[0]
         assert block_grid(main, skip_holes=True).pixels() == 10_000

@@ -16,7 +16,7 @@ WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
 """RD_TRANSFORM: pixel sizes and rotations, then the middle of the upper left pixel."""
 
 
-def codes(raster: RasterFile) -> list[str]:
+def warning_codes(raster: RasterFile) -> list[str]:
     return [warning.code for warning in raster.warnings]
 
 
@@ -33,7 +33,7 @@ def test_an_aux_xml_replaces_crs_and_transform_and_gives_warnings(tmp_path: Path
     assert raster.georeference.origin_x == 500_000
     assert raster.sidecars == ("a.tif.aux.xml",)
     assert raster.provenance["transform"] == raster.provenance["projection"] == "sidecar .aux.xml"
-    assert {"sidecar_transform", "sidecar_projection"} <= set(codes(raster))
+    assert {"sidecar_transform", "sidecar_projection"} <= set(warning_codes(raster))
 
 
 def test_an_aux_xml_that_replaces_nothing_gives_no_warning(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_an_aux_xml_that_replaces_nothing_gives_no_warning(tmp_path: Path) -> No
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
     raster = read_path(path)
     assert raster.georeference.projection == "EPSG:28992"
-    assert codes(raster) == []
+    assert warning_codes(raster) == []
 
 
 @pytest.mark.parametrize("suffix", ["tfw", "tifw", "wld"])
@@ -53,7 +53,7 @@ def test_a_world_file_places_a_file_without_tags(tmp_path: Path, suffix: str) ->
     raster = read_path(path)
     assert raster.georeference.transform == RD_TRANSFORM
     assert raster.provenance["transform"] == f"sidecar a.{suffix}"
-    assert "sidecar_transform" in codes(raster)
+    assert "sidecar_transform" in warning_codes(raster)
 
 
 def test_the_tags_of_a_file_precede_its_world_file(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_world_file_does_not_give_a_crs(tmp_path: Path) -> None:
 def test_an_aux_xml_that_is_not_xml_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset>")
-    assert "sidecar_unreadable" in codes(read_path(path))
+    assert "sidecar_unreadable" in warning_codes(read_path(path))
 
 
 def test_an_aux_xml_larger_than_a_tag_may_be_is_over_the_budget(tmp_path: Path) -> None:
@@ -86,19 +86,19 @@ def test_an_aux_xml_larger_than_a_tag_may_be_is_over_the_budget(tmp_path: Path) 
 
 def test_sidecars_do_not_count_in_the_size(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
-    alone = read_path(path)
+    without_sidecar = read_path(path)
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
-    together = read_path(path)
-    assert alone.size == together.size == path.stat().st_size
-    assert alone.fingerprint != together.fingerprint
+    with_sidecar = read_path(path)
+    assert without_sidecar.size == with_sidecar.size == path.stat().st_size
+    assert without_sidecar.fingerprint != with_sidecar.fingerprint
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_points_are_shifted_by_half_a_pixel(tmp_path: Path, again: bool) -> None:
+@pytest.mark.parametrize("cached", [False, True])
+def test_points_are_shifted_by_half_a_pixel(tmp_path: Path, cached: bool) -> None:
     keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 2, 3072, 0, 1, 28992)
     path = write_tagged(tmp_path / "a.tif", "u1", keys=keys)
     raster = read_path(path)
-    if again:  # by what is known of these keys
+    if cached:  # from the cache of these keys
         raster = read_path(path)
     # The tie point, at 155000, 463000, is the middle of a pixel of ten metres.
     assert raster.georeference.transform == Affine(10, 0, 154_995, 0, -10, 463_005)
@@ -143,12 +143,12 @@ def test_an_unlisted_product_file_is_never_read(tmp_path: Path, aux: str) -> Non
     path = write_raster(tmp_path / f"{SCENE}_B5.TIF")
     if aux:
         (tmp_path / f"{path.name}.aux.xml").write_text(f"<PAMDataset>{aux}</PAMDataset>")
-    alone = read_path(path)
+    without_product_files = read_path(path)
     for name, text in PRODUCT_FILES.items():
         (tmp_path / name).write_text(text)
-    with rasterio.open(path) as dataset:  # which finds the acquisition time in the MTL
+    with rasterio.open(path) as dataset:  # GDAL finds the acquisition time in the MTL
         assert dataset.tags(ns="IMAGERY")["ACQUISITIONDATETIME"].startswith("2026-08-09")
-    assert read_path(path) == alone
+    assert read_path(path) == without_product_files
 
 
 @pytest.mark.parametrize("with_aux", [False, True])
@@ -179,7 +179,7 @@ def test_an_unreadable_time_in_a_product_file_is_not_1970(tmp_path: Path, time: 
         assert dataset.tags(ns="IMAGERY")["ACQUISITIONDATETIME"] == "1970-01-01 00:00:00"
     raster = read_path(path)
     assert raster.times == ()
-    assert "unreadable_time" in codes(raster)
+    assert "unreadable_time" in warning_codes(raster)
 
 
 @pytest.mark.parametrize("name", ["a.Tfw", "A.TFW", "a.tFW"])
@@ -210,7 +210,7 @@ def test_an_aux_xml_that_is_not_xml_is_not_read_in_part(tmp_path: Path) -> None:
         assert dataset.crs.to_epsg() == 32631  # GDAL forgives the missing quotes
     raster = read_path(path)
     assert raster.georeference.projection == "EPSG:28992"
-    assert codes(raster) == ["sidecar_unreadable"]
+    assert warning_codes(raster) == ["sidecar_unreadable"]
 
 
 def test_reading_leaves_no_links_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ AUXILIARY = """<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform> 5.0, 0.1, 0.0, 52.
 <PAMRasterBand band="1"><NoDataValue>-9</NoDataValue></PAMRasterBand></PAMDataset>"""
 
 
-def stored(*names: str) -> list[StoredFile]:
+def list_stored(*names: str) -> list[StoredFile]:
     items = list_files([literal_location(name) for name in names], EVERYWHERE)
     return [item for item in items if isinstance(item, StoredFile)]
 
@@ -50,7 +50,7 @@ def put_folder(bucket: Bucket, folder: Path) -> None:
             bucket.put(str(path.relative_to(folder)), path)
 
 
-def outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # noqa: B008
+def read_outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # noqa: B008
     """Return the outcome of reading, without the names of this file."""
     folder = f"{file.path.parent}/"
     try:
@@ -63,19 +63,19 @@ def outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # n
     return replace(raster, uri="", fingerprint="", warnings=warnings)
 
 
-def compare(bucket: Bucket, folder: Path) -> dict[str, Any]:
-    """Read all rasters of a folder locally and from the bucket, and compare them; return outcomes by relative name."""
+def compare_with_local_files(bucket: Bucket, folder: Path) -> dict[str, Any]:
+    """Assert that rasters of a folder are read alike from the bucket; return outcomes by relative name."""
     put_folder(bucket, folder)
-    local = {str(file.path.relative_to(folder)): file for file in stored(str(folder))}
+    local = {str(file.path.relative_to(folder)): file for file in list_stored(str(folder))}
     objects = {
         file.real_path.removeprefix(f"/{bucket.name}/"): file
-        for file in stored(f"s3://{bucket.name}")
+        for file in list_stored(f"s3://{bucket.name}")
     }
     assert local.keys() == objects.keys()
     outcomes = {}
     for name, file in local.items():
-        outcomes[name] = outcome(objects[name])
-        assert outcomes[name] == outcome(file), name
+        outcomes[name] = read_outcome(objects[name])
+        assert outcomes[name] == read_outcome(file), name
         assert objects[name].sidecars == file.sidecars, name
     return outcomes
 
@@ -98,9 +98,9 @@ def write_cog(path: Path, size: int, **creation: Any) -> Path:
     return path
 
 
-@pytest.fixture(params=["as always", "in smallest parts"])
+@pytest.fixture(params=["as usual", "in smallest parts"])
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first range holds a small header; ranges of some bytes leave holes in the copy."""
+    """Read objects as usual, or in ranges of a few bytes that leave holes in the copy."""
     if request.param == "in smallest parts":
         monkeypatch.setattr("pipeline.storage.ranges.FIRST_BYTES", 16)
         monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD_BYTES", 16)
@@ -120,7 +120,7 @@ def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Pa
                  overviews=(2, 4, 8), mask=True)  # fmt: skip
     write_tagged(tmp_path / "tagged.tif", "u1", ascii_tag(306, "2024:02:03 04:05:06"))
     behind = write_raster(tmp_path / "behind.tif", width=400, height=400, dtype="float64")
-    with rasterio.open(behind, "r+") as dataset:  # which moves the header behind the pixels
+    with rasterio.open(behind, "r+") as dataset:  # this moves the header behind the pixels
         dataset.update_tags(LONG="y" * 5000)
     write_raster(tmp_path / "LC08_B4.TIF")
     write_raster(tmp_path / "LC08_B5.TIF")
@@ -146,8 +146,8 @@ def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Pa
     write_raster(tmp_path / "broken_ovr.tif")
     (tmp_path / "broken_ovr.tif.ovr").write_bytes(b"II*\0 no TIFF at all")
     whole = (tmp_path / "strips.tif").read_bytes()
-    for number, cut in enumerate((1, 7, 200, len(whole) // 2, len(whole) - 1)):
-        (tmp_path / f"cut_{number}.tif").write_bytes(whole[:cut])
+    for index, cut in enumerate((1, 7, 200, len(whole) // 2, len(whole) - 1)):
+        (tmp_path / f"cut_{index}.tif").write_bytes(whole[:cut])
     sample_format, wrong = (struct.pack("<HHII", 339, 3, 1, value) for value in (3, 77))
     assert sample_format in (tmp_path / "plain.tif").read_bytes()
     (tmp_path / "wrong.tif").write_bytes(
@@ -155,7 +155,7 @@ def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Pa
     )
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("no raster")
-    outcomes = compare(bucket, tmp_path)
+    outcomes = compare_with_local_files(bucket, tmp_path)
     assert {name: item[0] for name, item in outcomes.items() if isinstance(item, tuple)} == {
         "no_crs.tif": "missing_crs", "no_grid.tif": "no_grid", "empty.tif": "empty_file", "text.tif": "not_a_geotiff",
         "cut_0.tif": "not_a_geotiff", "cut_1.tif": "truncated", "cut_2.tif": "truncated", "cut_3.tif": "truncated",
@@ -173,7 +173,10 @@ def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Pa
 @needs_corpus
 def test_the_corpus_is_read_like_files(bucket: Bucket) -> None:
     assert (
-        sum(isinstance(item, RasterFile) for item in compare(bucket, CORPUS.resolve()).values())
+        sum(
+            isinstance(item, RasterFile)
+            for item in compare_with_local_files(bucket, CORPUS.resolve()).values()
+        )
         > 50
     )
 
@@ -184,7 +187,7 @@ def test_an_ordinary_cog_costs_one_request_of_32_kib(
     bucket: Bucket, s3_proxy: Proxy, tmp_path: Path, size: int, creation: dict[str, str]
 ) -> None:
     cog = write_cog(tmp_path / "cog.tif", size, **creation)
-    (file,) = stored(bucket.put("cog.tif", cog))
+    (file,) = list_stored(bucket.put("cog.tif", cog))
     s3_proxy.exchanges.clear()
     raster = read(file)
     assert (raster.width, raster.layout.cog) == (size, True)
@@ -196,10 +199,10 @@ def test_an_ordinary_cog_costs_one_request_of_32_kib(
 def test_a_plain_object_is_not_copied_to_a_file(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,) = stored(bucket.put("a.tif", write_cog(tmp_path / "a.tif", 600)))
-    first = outcome(file)  # GDAL sees its kind
+    (file,) = list_stored(bucket.put("a.tif", write_cog(tmp_path / "a.tif", 600)))
+    first = read_outcome(file)  # GDAL describes this kind of file
     monkeypatch.setattr("pipeline.raster.sparse_copy.tempfile.TemporaryFile", None)
-    assert outcome(file) == first
+    assert read_outcome(file) == first
 
 
 def test_no_large_object_is_fetched_whole(bucket: Bucket, s3_proxy: Proxy, tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_no_large_object_is_fetched_whole(bucket: Bucket, s3_proxy: Proxy, tmp_p
     )
     write_raster(tmp_path / "bands.tif", width=500, height=500, count=12, tags={"A": "x" * 9000})
     for path in tmp_path.glob("*.tif"):
-        (file,) = stored(bucket.put(path.name, path))
+        (file,) = list_stored(bucket.put(path.name, path))
         s3_proxy.exchanges.clear()
         read(file)
         assert (
@@ -218,7 +221,7 @@ def test_no_large_object_is_fetched_whole(bucket: Bucket, s3_proxy: Proxy, tmp_p
 
 def test_an_object_changed_after_the_listing_is_changing(bucket: Bucket, tmp_path: Path) -> None:
     raster, other = write_raster(tmp_path / "a.tif"), write_raster(tmp_path / "b.tif", nodata=-8888)
-    (file,) = stored(bucket.put("a.tif", raster))
+    (file,) = list_stored(bucket.put("a.tif", raster))
     assert other.stat().st_size == file.size
     bucket.put("a.tif", other)
     with pytest.raises(FileChanged):
@@ -234,15 +237,15 @@ def test_an_object_that_changes_while_it_is_read_is_changing(
     tags = {"A": "x" * 100_000}
     raster = write_raster(tmp_path / "a.tif", tags=tags, width=300, height=300)
     other = write_raster(tmp_path / "b.tif", tags=tags, width=300, height=300, nodata=-8888)
-    (file,) = stored(bucket.put("a.tif", raster))
-    assert isinstance(outcome(file), RasterFile)
+    (file,) = list_stored(bucket.put("a.tif", raster))
+    assert isinstance(read_outcome(file), RasterFile)
     s3_proxy.exchanges.clear()
 
-    def replace_it(_method: str, _path: str) -> None:
+    def replace_object(_method: str, _path: str) -> None:
         if len(s3_proxy.exchanges) == 1:  # between the first part and the second
             bucket.put("a.tif", other)
 
-    s3_proxy.fault = replace_it
+    s3_proxy.fault = replace_object
     with pytest.raises(FileChanged):
         read(file)
 
@@ -252,8 +255,8 @@ def test_a_sidecar_changed_after_the_listing_makes_its_object_changing(
     bucket: Bucket, tmp_path: Path, change: str
 ) -> None:
     bucket.put("a.tif.aux.xml", AUXILIARY.encode())
-    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
-    assert isinstance(outcome(file), RasterFile)
+    (file,) = list_stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    assert isinstance(read_outcome(file), RasterFile)
     if change == "gone":
         bucket.delete("a.tif.aux.xml")
     else:
@@ -266,7 +269,7 @@ def test_a_sidecar_beyond_the_budget_is_not_fetched(
     bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     bucket.put("a.imd", b"x" * 200_000)
-    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    (file,) = list_stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     s3_proxy.exchanges.clear()
     with pytest.raises(OverBudget, match=r"a\.imd"):
         read(file, ReadOptions(budget=Budget(tag_bytes=100_000)))
@@ -276,7 +279,7 @@ def test_a_sidecar_beyond_the_budget_is_not_fetched(
 def test_an_object_without_read_permission_is_denied(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    (file,) = list_stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
     open_bucket.cache_clear()
     with pytest.raises(PermissionDenied) as caught:
@@ -287,7 +290,7 @@ def test_an_object_without_read_permission_is_denied(
 def test_an_unreachable_storage_ends_the_reading_within_the_time_of_a_file(
     bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
-    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    (file,) = list_stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     s3_proxy.fault = fail_every(1, 503)
     options = ReadOptions(budget=Budget(seconds=2))
     with pytest.raises(TransientError, match="503"):
@@ -298,25 +301,25 @@ def test_a_storage_with_a_503_for_one_request_in_five_is_read(
     bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
-    for number in range(60):
-        bucket.put(f"in/{number:02d}.tif", raster)
+    for index in range(60):
+        bucket.put(f"in/{index:02d}.tif", raster)
     s3_proxy.fault = fail_every(5, 503)
     items = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
     outcomes = list(read_in_new_processes(items, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [
-        f"s3://{bucket.name}/in/{n:02d}.tif" for n in range(60)
+        f"s3://{bucket.name}/in/{index:02d}.tif" for index in range(60)
     ]
-    assert all(isinstance(one, RasterFile) for one in outcomes)
+    assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
 
 def test_one_bad_object_does_not_stop_the_others(bucket: Bucket, tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "a.tif")
     names = [bucket.put(f"{name}.tif", raster) for name in "abc"]
     bucket.put("d.tif", b"no raster")
-    files = stored(*names, f"s3://{bucket.name}/d.tif")
+    files = list_stored(*names, f"s3://{bucket.name}/d.tif")
     bucket.delete("b.tif")
     outcomes = list(read_in_new_processes(files, ReadOptions(), 2))
-    codes = [one.code if isinstance(one, Rejection) else "" for one in outcomes]
+    codes = [outcome.code if isinstance(outcome, Rejection) else "" for outcome in outcomes]
     assert codes == ["", "not_found", "", "not_a_geotiff"]
 
 
@@ -324,23 +327,23 @@ def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
     bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
-    for number in range(64):
-        bucket.put(f"in/{number:02d}.tif", raster)
-    files = stored(f"s3://{bucket.name}/in")
-    busy, most = 0, 0
+    for index in range(64):
+        bucket.put(f"in/{index:02d}.tif", raster)
+    files = list_stored(f"s3://{bucket.name}/in")
+    active, most_active = 0, 0
 
-    def note(_method: str, _path: str) -> None:
-        nonlocal busy, most
+    def count_active(_method: str, _path: str) -> None:
+        nonlocal active, most_active
         with s3_proxy.lock:
-            busy += 1
-            most = max(most, busy)
+            active += 1
+            most_active = max(most_active, active)
         sleep(0.05)
         with s3_proxy.lock:
-            busy -= 1
+            active -= 1
 
-    s3_proxy.fault = note
+    s3_proxy.fault = count_active
     assert len(list(read_all(files, ReadOptions()))) == 64
-    assert most > 4
+    assert most_active > 4
 
 
 def test_copies_of_objects_are_removed(
@@ -352,14 +355,14 @@ def test_copies_of_objects_are_removed(
     bucket.put("a.tif.aux.xml", AUXILIARY.encode())
     bucket.put("b.tif", b"II*\0 no TIFF")
     bucket.put("a.tif", write_raster(tmp_path / "a.tif"))
-    files = stored(f"s3://{bucket.name}")
+    files = list_stored(f"s3://{bucket.name}")
     assert len(list(read_all(files, ReadOptions()))) == 2
-    assert [outcome(file) for file in files]
+    assert [read_outcome(file) for file in files]
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_statistics_of_an_object_are_rejected(bucket: Bucket, tmp_path: Path) -> None:
-    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    (file,) = list_stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     with pytest.raises(CatalogueError, match="copy the object to a folder"):
         list(read_all([file], ReadOptions(statistics="overview")))
 

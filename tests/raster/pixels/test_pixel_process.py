@@ -1,4 +1,4 @@
-"""The pixel process reads every kind of file, of objects only the ranges that it needs, and nothing else."""
+"""The pixel process reads every kind of file, fetches only the needed ranges of objects, and opens nothing else."""
 
 import os
 import signal
@@ -36,15 +36,15 @@ def process() -> Iterator[PixelProcess]:
 
 
 @pytest.fixture(scope="module")
-def one_for_buckets() -> Iterator[PixelProcess]:
+def shared_bucket_process() -> Iterator[PixelProcess]:
     with closing(PixelProcess(Budget())) as process:
         yield process
 
 
 @pytest.fixture
-def bucket_process(bucket: Bucket, one_for_buckets: PixelProcess) -> PixelProcess:
-    """A process that starts while the environment tells of the server, which all buckets have in common."""
-    return one_for_buckets
+def bucket_process(bucket: Bucket, shared_bucket_process: PixelProcess) -> PixelProcess:
+    """A process that starts with the S3 server in its environment; tests with different buckets share it."""
+    return shared_bucket_process
 
 
 def pixel_file(raster: RasterFile, **fields: Any) -> PixelFile:
@@ -58,17 +58,17 @@ def pixel_file(raster: RasterFile, **fields: Any) -> PixelFile:
 
 
 def window_of(raster: RasterFile, column: int, row: int, width: int, height: int) -> Window:
-    """A window of whole pixels of a north-up raster."""
-    place = raster.georeference.transform @ Affine.translation(column, row)
-    east, south = place @ (width, height)
-    return Window(place.c, south, east, place.f, width, height, None)
+    """Return a window of whole pixels of a north-up raster."""
+    corner = raster.georeference.transform @ Affine.translation(column, row)
+    east, south = corner @ (width, height)
+    return Window(corner.c, south, east, corner.f, width, height, None)
 
 
 def export(process: PixelProcess, file: PixelFile, window: Window) -> NDArray[Any]:
     answer = process.ask(Export([file], window, None), LIMITS)
     with answer, rasterio.open(answer) as dataset:
-        found: NDArray[Any] = dataset.read()
-        return found
+        pixels: NDArray[Any] = dataset.read()
+        return pixels
 
 
 RANDOM = np.random.default_rng(7)
@@ -96,10 +96,10 @@ def test_each_layout_is_read_as_rasterio_reads_it(
     raster = read_path(path)
     with rasterio.open(path) as dataset:
         pixels = dataset.read()
-    found = export(process, pixel_file(raster), window_of(raster, 0, 0, 300, 200))
-    np.testing.assert_array_equal(found, pixels)
-    some = export(process, pixel_file(raster, bands=(3, 1)), window_of(raster, 37, 91, 50, 33))
-    np.testing.assert_array_equal(some, pixels[[2, 0], 91:124, 37:87])
+    exported = export(process, pixel_file(raster), window_of(raster, 0, 0, 300, 200))
+    np.testing.assert_array_equal(exported, pixels)
+    part = export(process, pixel_file(raster, bands=(3, 1)), window_of(raster, 37, 91, 50, 33))
+    np.testing.assert_array_equal(part, pixels[[2, 0], 91:124, 37:87])
 
 
 def stored_object(bucket: Bucket, key: str) -> StoredFile:
@@ -125,22 +125,24 @@ def test_an_object_is_read_as_the_file(
         (299, 199, 1, 1),
         (0, 0, 300, 200),
     ):
-        found = export(
+        exported = export(
             bucket_process, pixel_file(raster), window_of(raster, column, row, width, height)
         )
-        np.testing.assert_array_equal(found, pixels[:, row : row + height, column : column + width])
+        np.testing.assert_array_equal(
+            exported, pixels[:, row : row + height, column : column + width]
+        )
     with rasterio.open(path, overview_level=0) as dataset:
         pixels = dataset.read()
     whole = window_of(raster, 0, 0, 300, 200)
-    found = export(
+    exported = export(
         bucket_process,
         pixel_file(raster),
         Window(whole.west, whole.south, whole.east, whole.north, 150, 100, None),
     )
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(exported, pixels)
 
 
-def test_of_a_large_object_only_the_wanted_blocks_are_fetched(
+def test_only_the_needed_blocks_of_a_large_object_are_fetched(
     tmp_path: Path, bucket: Bucket, bucket_process: PixelProcess
 ) -> None:
     values = RANDOM.integers(0, 255, (1, 2048, 2048)).astype("u1")
@@ -148,14 +150,14 @@ def test_of_a_large_object_only_the_wanted_blocks_are_fetched(
                         tiled=True, blockxsize=256, blockysize=256)  # fmt: skip
     bucket.put("a.tif", path)
     raster = read(stored_object(bucket, "a.tif"))
-    found = export(bucket_process, pixel_file(raster), window_of(raster, 300, 300, 20, 20))
-    np.testing.assert_array_equal(found, values[:, 300:320, 300:320])
+    exported = export(bucket_process, pixel_file(raster), window_of(raster, 300, 300, 20, 20))
+    np.testing.assert_array_equal(exported, values[:, 300:320, 300:320])
     links = list(Path(f"/proc/{bucket_process.pid}/fd").iterdir())
     copies = [link.stat() for link in links if "(deleted)" in str(link.readlink())]
-    held = [512 * status.st_blocks for status in copies if status.st_size == raster.size]
-    # One block has 64 KiB, the header 32 KiB; the file 4 MiB.
-    assert held
-    assert max(held) < 200_000
+    stored_bytes = [512 * status.st_blocks for status in copies if status.st_size == raster.size]
+    # The file has 4 MiB, a block 64 KiB, the header 32 KiB.
+    assert stored_bytes
+    assert max(stored_bytes) < 200_000
 
 
 def test_an_object_that_changed_is_refused(
@@ -175,7 +177,7 @@ def test_an_object_that_changed_is_refused(
         export(bucket_process, pixel_file(raster), window_of(raster, 500, 500, 5, 5))
 
 
-def test_a_mask_beside_the_file_counts(process: PixelProcess, tmp_path: Path) -> None:
+def test_a_mask_beside_the_file_is_used(process: PixelProcess, tmp_path: Path) -> None:
     values = RANDOM.integers(1, 255, (1, 60, 70)).astype("u1")
     path = write_raster(
         tmp_path / "a.tif", width=70, height=60, dtype="uint8", nodata=None, values=values
@@ -186,8 +188,8 @@ def test_a_mask_beside_the_file_counts(process: PixelProcess, tmp_path: Path) ->
         dataset.write_mask(flags)
     assert path.with_name("a.tif.msk").exists()
     raster = read_path(path)
-    found = export(process, pixel_file(raster), window_of(raster, 0, 0, 70, 60))
-    np.testing.assert_array_equal(found[0], np.where(flags, values[0], 0))
+    exported = export(process, pixel_file(raster), window_of(raster, 0, 0, 70, 60))
+    np.testing.assert_array_equal(exported[0], np.where(flags, values[0], 0))
 
 
 def test_overviews_beside_the_file_are_used(process: PixelProcess, tmp_path: Path) -> None:
@@ -239,7 +241,9 @@ def test_control_points_place_the_pixels_as_the_catalogue_says(
     np.testing.assert_array_equal(export(process, pixel_file(raster), window), values)
 
 
-def test_a_world_file_and_nodata_of_a_sidecar_count(process: PixelProcess, tmp_path: Path) -> None:
+def test_a_world_file_and_nodata_of_a_sidecar_are_used(
+    process: PixelProcess, tmp_path: Path
+) -> None:
     values = np.array([[[1, 2], [3, 4]]], "u1")
     path = write_raster(tmp_path / "a.tif", width=2, height=2, dtype="uint8", nodata=None, values=values,
                         transform=None)  # fmt: skip
@@ -249,8 +253,8 @@ def test_a_world_file_and_nodata_of_a_sidecar_count(process: PixelProcess, tmp_p
     )
     raster = read_path(path)
     window = Window(154_990, 462_980, 155_020, 463_000, 3, 2, None)
-    found = export(process, pixel_file(raster), window)
-    assert found.tolist() == [[[3, 1, 2], [3, 3, 4]]]
+    exported = export(process, pixel_file(raster), window)
+    assert exported.tolist() == [[[3, 1, 2], [3, 3, 4]]]
 
 
 def test_scale_and_offset_are_not_applied(process: PixelProcess, tmp_path: Path) -> None:
@@ -266,14 +270,12 @@ def test_holes_of_a_sparse_file_have_no_values(process: PixelProcess, tmp_path: 
     with rasterio.open(path, "r+") as dataset:
         dataset.write(np.full((1, 256, 256), 5, "f4"), window=((256, 512), (0, 256)))
     raster = read_path(path)
-    found = export(process, pixel_file(raster), window_of(raster, 0, 0, 512, 512))
-    assert np.unique(found[0, 256:, :256]) == [5]
-    assert np.unique(found[0, :256]) == [-9999]
+    exported = export(process, pixel_file(raster), window_of(raster, 0, 0, 512, 512))
+    assert np.unique(exported[0, 256:, :256]) == [5]
+    assert np.unique(exported[0, :256]) == [-9999]
 
 
-def test_a_file_that_another_has_taken_the_place_of_is_not_read(
-    process: PixelProcess, tmp_path: Path
-) -> None:
+def test_a_file_that_was_replaced_is_not_read(process: PixelProcess, tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     raster = read_path(path)
     secret = write_raster(tmp_path / "secret.tif", values=np.full((1, 10, 10), 42))
@@ -295,7 +297,7 @@ def test_a_file_that_another_has_taken_the_place_of_is_not_read(
         write_raster(path)
 
 
-def test_a_linked_folder_on_the_way_is_refused(process: PixelProcess, tmp_path: Path) -> None:
+def test_a_folder_that_became_a_link_is_refused(process: PixelProcess, tmp_path: Path) -> None:
     folder = tmp_path / "real"
     folder.mkdir()
     raster = read_path(write_raster(folder / "a.tif"))
@@ -327,26 +329,26 @@ def test_too_many_pixels_of_a_file_without_overviews_are_refused(
     window = replace(whole, width=256, height=256)
     with pytest.raises(CatalogueError, match="too many pixels"):
         process.ask(Export([pixel_file(raster)], window, None), PixelLimits(20, 10**7))
-    sample = process.ask(Sample([pixel_file(raster)]), LIMITS)  # evenly spread blocks
+    sample = process.ask(Sample([pixel_file(raster)]), LIMITS)  # reads evenly spread blocks
     assert sample.approximate
 
 
-def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "GRACE_SECONDS", 0.5)
     raster = read_path(write_raster(tmp_path / "a.tif"))
     window = window_of(raster, 0, 0, 10, 10)
     with closing(PixelProcess(Budget())) as process:
         first = export(process, pixel_file(raster), window)
-        hanging = process.pid
-        assert hanging
-        os.kill(hanging, signal.SIGSTOP)
+        hanging_pid = process.pid
+        assert hanging_pid
+        os.kill(hanging_pid, signal.SIGSTOP)
         with pytest.raises(TimedOut, match="takes over"):
             process.ask(Export([pixel_file(raster)], window, None), PixelLimits(0.5, 10**8))
-        assert not Path(f"/proc/{hanging}").exists()
+        assert not Path(f"/proc/{hanging_pid}").exists()
         np.testing.assert_array_equal(export(process, pixel_file(raster), window), first)
 
 
-def test_a_request_that_takes_too_long_ends_itself(tmp_path: Path) -> None:
+def test_a_request_that_takes_too_long_stops_by_itself(tmp_path: Path) -> None:
     path = write_raster(
         tmp_path / "a.tif", width=4000, height=4000, compress="deflate", nodata=None
     )

@@ -14,7 +14,7 @@ def points_on(transform: Affine, places: list[tuple[float, float]]) -> tuple[Con
     return tuple(ControlPoint(*place, *(transform @ place)) for place in places)
 
 
-def test_points_on_a_grid_give_it_without_a_residual() -> None:
+def test_points_on_a_grid_give_that_grid_without_a_residual() -> None:
     fit = fit_grid(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
     assert fit.transform.almost_equals(GRID, precision=1e-6)
     assert fit.residual < 1e-6
@@ -48,7 +48,7 @@ def test_points_on_both_sides_of_the_antimeridian_are_joined() -> None:
         tuple(ControlPoint(c, r, float("nan"), 6.0) for c, r in [(0, 0), (9, 0), (0, 9)]),
         tuple(ControlPoint(c, r, 1.5e308, 6.0 * c) for c, r in [(0, 0), (9, 0), (0, 9)]),
     ],
-    ids=["two", "on one line", "all at one place", "not finite", "beyond measure"],
+    ids=["two", "on one line", "all at one place", "not finite", "too large"],
 )
 def test_points_that_do_not_span_a_plane_are_rejected(points: tuple[ControlPoint, ...]) -> None:
     with pytest.raises(NoGrid, match="control points"):

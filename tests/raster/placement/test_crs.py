@@ -1,4 +1,4 @@
-"""The CRS of a raster, by its WKT."""
+"""The CRS of a raster, read from its WKT."""
 
 import re
 
@@ -16,9 +16,9 @@ def gdal_wkt(definition: object) -> str:
     return wkt
 
 
-def without_codes(wkt: str) -> str:
+def remove_codes(wkt: str) -> str:
     shorter = re.sub(r',\s*ID\["[^"]*",[^\[\]]*\]', "", wkt)
-    return shorter if shorter == wkt else without_codes(shorter)
+    return shorter if shorter == wkt else remove_codes(shorter)
 
 
 @pytest.mark.parametrize("code", [28992, 4326, 3857, 2193, 31467, 32633, 2053, 32661, 4807])
@@ -30,7 +30,7 @@ def test_a_code_that_the_file_names_is_its_projection(code: int, version: str) -
 
 @pytest.mark.parametrize("code", [28992, 4326, 3857, 2193, 3035, 31370, 32633])
 def test_a_definition_without_a_code_gets_it_if_every_parameter_agrees(code: int) -> None:
-    assert horizontal_crs(without_codes(gdal_wkt(code))).projection == f"EPSG:{code}"
+    assert horizontal_crs(remove_codes(gdal_wkt(code))).projection == f"EPSG:{code}"
 
 
 @pytest.mark.parametrize("code", [28992, 26946, 2193, 31467, 3035, 4326])
@@ -59,7 +59,7 @@ def test_a_proj_definition_with_a_known_datum_is_matched(definition: str, projec
         # EPSG:3035 and EPSG:3411 with another datum, which is only an ellipsoid.
         "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321000 +y_0=3210000 +ellps=GRS80 +units=m",
         "+proj=stere +lat_0=90 +lat_ts=70 +lon_0=-45 +a=6378273 +b=6356889.449 +units=m",
-        # The Netherlands by parameters: the datum is known by its shift only.
+        # The Netherlands by parameters: only a shift describes the datum.
         "+proj=sterea +lat_0=52.15616055555555 +lon_0=5.38763888888889 +k=0.9999079 +x_0=155000 "
         "+y_0=463000 +ellps=bessel +towgs84=565.2369,50.0087,465.658,-0.406857,0.350733,"
         "-1.87035,4.0812 +units=m",

@@ -20,7 +20,7 @@ from pipeline.raster.placement.operations import (
 )
 
 
-def chosen(
+def choose_operation(
     definition: object, longitude: float, latitude: float, policy: str = "lizard"
 ) -> Candidate:
     crs = horizontal_crs(CRS.from_user_input(definition).to_wkt())
@@ -29,7 +29,7 @@ def chosen(
 
 @pytest.mark.parametrize("policy", ["lizard", "best-available"])
 def test_rd_uses_the_pinned_operation(policy: str) -> None:
-    candidate = chosen(28992, 5.4, 52.1, policy)
+    candidate = choose_operation(28992, 5.4, 52.1, policy)
     assert candidate.operation.code == PINNED_OPERATIONS["EPSG:28992"] == "EPSG:15934"
     assert candidate.operation.name == "Amersfoort to WGS 84 (3)"
     assert candidate.operation.accuracy == 1.0
@@ -49,10 +49,10 @@ def test_rd_uses_the_pinned_operation(policy: str) -> None:
 def test_the_most_accurate_operation_for_the_area_is_chosen(
     longitude: float, latitude: float, code: str
 ) -> None:
-    assert chosen(4267, longitude, latitude).operation.code == code
+    assert choose_operation(4267, longitude, latitude).operation.code == code
 
 
-def test_an_operation_for_all_points_is_better_than_an_accurate_one_for_some() -> None:
+def test_an_operation_for_all_points_beats_an_accurate_one_for_some() -> None:
     crs = horizontal_crs(CRS.from_epsg(4267).to_wkt())
     (candidate,) = choose_candidates(
         crs, "lizard", np.array([[-117.0, -75.0]]), np.array([[34.0, 41.0]])
@@ -70,23 +70,23 @@ def test_policy_lizard_needs_no_grid_file() -> None:
 def test_the_network_stays_off() -> None:
     set_network_enabled(True)
     list_candidates.cache_clear()
-    chosen(28992, 5.4, 52.1)
+    choose_operation(28992, 5.4, 52.1)
     assert not is_network_enabled()
 
 
 def test_the_ballpark_operation_is_used_only_without_another_one() -> None:
-    assert not chosen(4267, -117.6, 33.9).ballpark
-    assert chosen(4267, 100.0, 0.0).ballpark
+    assert not choose_operation(4267, -117.6, 33.9).ballpark
+    assert choose_operation(4267, 100.0, 0.0).ballpark
 
 
 def test_an_unknown_datum_copies_longitude_and_latitude() -> None:
-    candidate = chosen("+proj=sinu +R=6371007.181 +type=crs", 5.0, 52.0)
+    candidate = choose_operation("+proj=sinu +R=6371007.181 +type=crs", 5.0, 52.0)
     assert candidate.ballpark
     assert (candidate.operation.code, candidate.operation.accuracy) == (None, None)
 
 
 def test_a_chain_of_operations_is_recorded_with_all_its_codes() -> None:
-    candidate = chosen(27572, 2.0, 47.0)
+    candidate = choose_operation(27572, 2.0, 47.0)
     assert candidate.operation.code == "EPSG:1763+EPSG:1193"
 
 
@@ -96,9 +96,9 @@ def test_another_planet_is_rejected() -> None:
         list_candidates(horizontal_crs(mars), "lizard")
 
 
-def test_an_unknown_policy_is_a_mistake_of_the_caller() -> None:
+def test_an_unknown_policy_raises_value_error() -> None:
     with pytest.raises(ValueError, match="best-available"):
-        chosen(4326, 0.0, 0.0, "fastest")
+        choose_operation(4326, 0.0, 0.0, "fastest")
 
 
 def test_areas_may_cross_the_antimeridian() -> None:

@@ -1,4 +1,4 @@
-"""Bounds compared with brute force: no place in a raster lies outside, and the bounds are tight."""
+"""Bounds compared with brute force: no point of a raster lies outside them, and they are tight."""
 
 from typing import Any
 
@@ -61,8 +61,10 @@ def rasters(draw: st.DrawFn) -> tuple[str, Grid]:
     return definition, Grid(width, height, transform)
 
 
-def brute(definition: str, grid: Grid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Return longitudes and latitudes of a lattice, in parts of the raster's size, by PROJ alone."""
+def locate_by_brute_force(
+    definition: str, grid: Grid, columns: Floats, rows: Floats
+) -> tuple[Floats, Floats]:
+    """Return longitudes and latitudes of a lattice, given in fractions of the raster's size, by PROJ alone."""
     assert grid.transform is not None
     across, down = np.meshgrid(columns * grid.width, rows * grid.height)
     a, b, c, d, e, f = grid.transform[:6]
@@ -98,49 +100,49 @@ def overshoot(bounds: Bounds, longitude: Floats, latitude: Floats) -> tuple[Floa
     ), width
 
 
-def wkt_of(definition: str) -> FileCRS:
+def file_crs(definition: str) -> FileCRS:
     return FileCRS(CRS.from_user_input(definition).to_wkt())
 
 
-def edge(definition: str, grid: Grid, count: int) -> tuple[Floats, Floats]:
+def locate_edge(definition: str, grid: Grid, count: int) -> tuple[Floats, Floats]:
     steps, ends = np.linspace(0.0, 1.0, count), np.array([0.0, 1.0])
-    rows = brute(definition, grid, steps, ends)
-    columns = brute(definition, grid, ends, steps)
+    rows = locate_by_brute_force(definition, grid, steps, ends)
+    columns = locate_by_brute_force(definition, grid, ends, steps)
     return np.concatenate([rows[0], columns[0]]), np.concatenate([rows[1], columns[1]])
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
 @given(rasters())
-def test_no_place_in_a_raster_lies_outside_its_bounds(raster: tuple[str, Grid]) -> None:
+def test_no_point_of_a_raster_lies_outside_its_bounds(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = georeference_grid(grid, wkt_of(definition))
+    result = georeference_grid(grid, file_crs(definition))
     inner = np.linspace(0.0, 1.0, 31)
-    over, _ = overshoot(result.bounds, *brute(definition, grid, inner, inner))
-    assert over.max() < 1e-8
+    overshoots, _ = overshoot(result.bounds, *locate_by_brute_force(definition, grid, inner, inner))
+    assert overshoots.max() < 1e-8
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(rasters())
 def test_bounds_are_tight(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = georeference_grid(grid, wkt_of(definition))
-    longitude, latitude = edge(definition, grid, 2001)
-    over, width = overshoot(result.bounds, longitude, latitude)
-    assert over.max() < 1e-8
-    # With 2,000 chords a side the edge bends away by a few millionths of its size at most; a pole
-    # inside makes bounds that no place of the edge has.
+    result = georeference_grid(grid, file_crs(definition))
+    longitude, latitude = locate_edge(definition, grid, 2001)
+    overshoots, width = overshoot(result.bounds, longitude, latitude)
+    assert overshoots.max() < 1e-8
+    # With 2,000 chords a side, the edge bends away by a few millionths of its size at most. A pole
+    # inside gives bounds that no point of the edge has.
     slack = 1e-5 * max(width, result.bounds.north - result.bounds.south) + 1e-9
     sides = (
         slice(0, 4) if width < 360.0 else slice(1, 2) if result.bounds.north == 90 else slice(3, 4)
     )
-    assert over[sides].min() > -slack
+    assert overshoots[sides].min() > -slack
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(rasters())
 def test_footprints_are_valid_and_hold_the_raster(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = georeference_grid(grid, wkt_of(definition))
+    result = georeference_grid(grid, file_crs(definition))
     footprint, bounds = result.footprint, result.bounds
     assert footprint.is_valid
     assert shapely.get_num_coordinates(footprint) < 500
@@ -149,12 +151,15 @@ def test_footprints_are_valid_and_hold_the_raster(raster: tuple[str, Grid]) -> N
     assert bounds.south - 1e-6 <= south
     assert north <= bounds.north + 1e-6
     assert_holds(
-        result, *brute(definition, grid, np.linspace(0.02, 0.98, 9), np.linspace(0.02, 0.98, 9))
+        result,
+        *locate_by_brute_force(
+            definition, grid, np.linspace(0.02, 0.98, 9), np.linspace(0.02, 0.98, 9)
+        ),
     )
 
 
 def assert_holds(result: Georeference, longitude: Floats, latitude: Floats) -> None:
-    """Assert that places inside the raster lie in the footprint, and its outline near the edge."""
+    """Assert that points inside the raster lie in the footprint, or near it."""
     points: Any = shapely.points(np.mod(longitude + 180.0, 360.0) - 180.0, latitude)
     size = max(np.ptp(np.asarray(result.footprint.bounds).reshape(2, 2), axis=0))
     assert shapely.distance(result.footprint, points).max() < 2e-5 * size + 1e-9
@@ -164,6 +169,6 @@ def assert_holds(result: Georeference, longitude: Floats, latitude: Floats) -> N
 def test_each_crs_of_these_tests_has_the_datum_of_wgs_84(definition: str) -> None:
     middle = [sum(span) / 2 for span in PLACES[definition][:2]]
     result = georeference_grid(
-        Grid(1, 1, Affine(1e-3, 0, middle[0], 0, -1e-3, middle[1])), wkt_of(definition)
+        Grid(1, 1, Affine(1e-3, 0, middle[0], 0, -1e-3, middle[1])), file_crs(definition)
     )
     assert result.operation.accuracy == 0.0

@@ -1,4 +1,4 @@
-"""An unusable CRS differs from a missing one."""
+"""An unusable CRS and a missing CRS are different rejections."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_keys_that_gdal_cannot_read_are_an_unsupported_crs(tmp_path: Path) -> No
     path = write_keys(tmp_path / "a.tif", *MERCATOR)
     with rasterio.open(path) as dataset:
         assert dataset.crs is None
-    for _ in range(2):  # the second time by what is known of these keys
+    for _ in range(2):  # the second time from the cache of keys
         with pytest.raises(UnsupportedCRS, match="names a CRS"):
             read_path(path)
 
@@ -94,8 +94,7 @@ def test_a_point_raster_that_gdal_wrote_without_a_crs_has_none(tmp_path: Path) -
 
 
 def test_no_advice_names_the_code_of_one_country() -> None:
-    root = REPOSITORY
-    for path in [*(root / "pipeline").rglob("*.py"), *(root / "docs").glob("*.md")]:
+    for path in [*(REPOSITORY / "pipeline").rglob("*.py"), *(REPOSITORY / "docs").glob("*.md")]:
         assert "a_srs EPSG:2" not in path.read_text(), path
 
 

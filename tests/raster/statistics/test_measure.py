@@ -1,4 +1,4 @@
-"""Statistics of pixels: those that numpy finds on the whole array, whatever the layout."""
+"""Statistics of pixels equal those of numpy on the whole array, whatever the layout."""
 
 import json
 import os
@@ -40,7 +40,7 @@ EXACT = ReadOptions(statistics="exact")
 OVERVIEW = ReadOptions(statistics="overview")
 
 
-def measured(
+def measure_file(
     path: Path,
     options: ReadOptions = EXACT,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -49,18 +49,21 @@ def measured(
     return measure(file, read(file, options), options, progress)
 
 
-def assert_as_numpy(found: Statistics, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-    """Each band must have what numpy says of its valid values; values are bands, rows, columns."""
-    assert len(found.bands) == len(values)
-    for band, own, mask in zip(found.bands, values, valid, strict=True):
-        chosen = own[mask]
-        assert band.valid == chosen.size
-        assert band.valid_share == chosen.size / own.size
-        if not chosen.size:
+def assert_as_numpy(statistics: Statistics, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+    """Assert that each band has the statistics of numpy; the order of values is band, row, column."""
+    assert len(statistics.bands) == len(values)
+    for band, pixels, mask in zip(statistics.bands, values, valid, strict=True):
+        valid_pixels = pixels[mask]
+        assert band.valid == valid_pixels.size
+        assert band.valid_share == valid_pixels.size / pixels.size
+        if not valid_pixels.size:
             assert (band.minimum, band.maximum, band.mean, band.histogram) == (None,) * 4
             continue
-        assert (band.minimum, band.maximum) == (chosen.min().item(), chosen.max().item())
-        numbers = chosen.astype("f8")
+        assert (band.minimum, band.maximum) == (
+            valid_pixels.min().item(),
+            valid_pixels.max().item(),
+        )
+        numbers = valid_pixels.astype("f8")
         size = float(np.abs(numbers).max())
         assert band.mean == pytest.approx(numbers.mean(), rel=1e-12, abs=1e-12 * size)
         assert band.standard_deviation == pytest.approx(numbers.std(), rel=1e-9, abs=1e-9 * size)
@@ -106,13 +109,13 @@ def test_statistics_are_those_of_numpy_for_every_type(
         tmp_path / "a.tif", dtype=dtype, width=90, height=70, count=2, nodata=7, values=values,
         tiled=True, blockxsize=16, blockysize=32, interleave=interleave, compress="deflate",
     )  # fmt: skip
-    assert_as_numpy(measured(path), values, values != 7)
+    assert_as_numpy(measure_file(path), values, values != 7)
 
 
 def test_half_precision_floats_are_read(tmp_path: Path) -> None:
     path = write_tagged(tmp_path / "a.tif", "f2")
-    found = measured(path).bands[0]
-    assert (found.minimum, found.maximum, found.valid) == (0.0, 0.0, 100)
+    band = measure_file(path).bands[0]
+    assert (band.minimum, band.maximum, band.valid) == (0.0, 0.0, 100)
 
 
 @pytest.mark.parametrize(
@@ -127,18 +130,18 @@ def test_integers_beyond_doubles_are_exact(tmp_path: Path, dtype: str, extremes:
     path = write_raster(
         tmp_path / "a.tif", dtype=dtype, width=2, height=2, nodata=None, values=values
     )
-    (band,) = measured(path).bands
+    (band,) = measure_file(path).bands
     assert (band.minimum, band.maximum) == (extremes[0], extremes[-1])
-    assert measured_with_nodata(tmp_path, dtype, extremes) == extremes[1]
+    assert measure_minimum(tmp_path, dtype, extremes) == extremes[1]
 
 
-def measured_with_nodata(folder: Path, dtype: str, extremes: list[int]) -> float | None:
-    """The minimum when the smallest is nodata."""
+def measure_minimum(folder: Path, dtype: str, extremes: list[int]) -> float | None:
+    """Return the minimum of a file whose smallest value is nodata."""
     values = np.array(extremes, dtype).reshape(1, 2, 2)
     path = write_raster(
         folder / "b.tif", dtype=dtype, width=2, height=2, nodata=extremes[0], values=values
     )
-    return measured(path).bands[0].minimum
+    return measure_file(path).bands[0].minimum
 
 
 def test_nan_and_infinities_are_left_out(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_nan_and_infinities_are_left_out(tmp_path: Path) -> None:
     values[0, 0, :10], values[0, 1, :5], values[0, 2, :5] = np.nan, np.inf, -np.inf
     for nodata in (None, np.nan, -np.inf):
         path = write_raster(tmp_path / "a.tif", width=30, height=30, nodata=nodata, values=values)
-        assert_as_numpy(measured(path), values, np.isfinite(values))
+        assert_as_numpy(measure_file(path), values, np.isfinite(values))
 
 
 def test_a_mask_counts_as_well_as_nodata(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_a_mask_counts_as_well_as_nodata(tmp_path: Path) -> None:
     )  # fmt: skip
     with rasterio.open(path, "r+") as dataset:
         dataset.write_mask(mask)
-    assert_as_numpy(measured(path), values, mask & (values != -1))
+    assert_as_numpy(measure_file(path), values, mask & (values != -1))
 
 
 def test_an_alpha_band_is_a_mask_of_the_others(tmp_path: Path) -> None:
@@ -171,19 +174,19 @@ def test_an_alpha_band_is_a_mask_of_the_others(tmp_path: Path) -> None:
     )  # fmt: skip
     opaque = np.broadcast_to(values[3] > 0, values.shape).copy()
     opaque[3] = True
-    assert_as_numpy(measured(path), values, opaque)
+    assert_as_numpy(measure_file(path), values, opaque)
 
 
 def test_a_band_without_valid_pixels_has_no_values_and_no_outline(tmp_path: Path) -> None:
     values = np.full((1, 10, 10), -9999)
-    found = measured(write_raster(tmp_path / "a.tif", values=values))
-    assert_as_numpy(found, values, values != -9999)
-    assert found.valid_outline.is_empty
+    statistics = measure_file(write_raster(tmp_path / "a.tif", values=values))
+    assert_as_numpy(statistics, values, values != -9999)
+    assert statistics.valid_outline.is_empty
 
 
 def test_a_single_pixel_has_statistics(tmp_path: Path) -> None:
     values = np.full((1, 1, 1), 2.5)
-    (band,) = measured(write_raster(tmp_path / "a.tif", width=1, height=1, values=values)).bands
+    (band,) = measure_file(write_raster(tmp_path / "a.tif", width=1, height=1, values=values)).bands
     assert (band.minimum, band.mean, band.standard_deviation) == (2.5, 2.5, 0)
     assert set(band.percentiles.values()) == {2.5}
     assert band.histogram
@@ -193,7 +196,7 @@ def test_a_single_pixel_has_statistics(tmp_path: Path) -> None:
 def test_values_near_the_limits_of_doubles_do_not_fail(tmp_path: Path) -> None:
     values = np.array([[[-1.7e308, 1.7e308], [1.7e308, 1.7e308]]])
     path = write_raster(tmp_path / "a.tif", dtype="float64", width=2, height=2, values=values)
-    (band,) = measured(path).bands
+    (band,) = measure_file(path).bands
     assert (band.minimum, band.maximum) == (-1.7e308, 1.7e308)
     assert band.standard_deviation is None
 
@@ -222,9 +225,9 @@ def test_percentiles_are_those_of_numpy_however_values_arrive(
         for chunk in np.array_split(values, chunks):
             counter.add(chunk)
         counter.end_pass()
-    found = list(counter.result(values.size).percentiles.values())
+    percentiles = list(counter.result(values.size).percentiles.values())
     expected = np.percentile(values.astype("f8"), PERCENTILES)
-    assert found == pytest.approx(
+    assert percentiles == pytest.approx(
         expected, rel=1e-9, abs=1e-9 * float(np.abs(values).max()) + 1e-300
     )
 
@@ -232,12 +235,12 @@ def test_percentiles_are_those_of_numpy_however_values_arrive(
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     block=st.tuples(st.integers(1, 70), st.integers(1, 70)),
-    most=st.integers(1, 500),
+    max_pixels=st.integers(1, 500),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=150, deadline=None)
 def test_windows_cover_each_pixel_outside_holes_once(
-    size: tuple[int, int], block: tuple[int, int], most: int, seed: int
+    size: tuple[int, int], block: tuple[int, int], max_pixels: int, seed: int
 ) -> None:
     (width, height), (columns, rows) = size, block
     columns, rows = min(columns, width), min(rows, height)
@@ -245,8 +248,8 @@ def test_windows_cover_each_pixel_outside_holes_once(
     full = np.random.default_rng(seed).integers(0, 2, shape).astype(bool)
     grid = BlockGrid(width, height, columns, rows, full)
     seen = np.zeros((height, width), int)
-    for window in grid.windows(most):
-        assert window.width * window.height <= max(most, columns * rows)
+    for window in grid.windows(max_pixels):
+        assert window.width * window.height <= max(max_pixels, columns * rows)
         part = seen[window.row_off :, window.col_off :][: window.height, : window.width]
         assert part.shape == (window.height, window.width)
         part += 1
@@ -265,7 +268,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("nodata", [None, -1])
-def test_holes_of_a_sparse_file_are_what_gdal_reads_them_as(
+def test_holes_of_a_sparse_file_have_the_values_that_gdal_reads(
     tmp_path: Path, layout: dict[str, Any], nodata: float | None
 ) -> None:
     path = write_raster(
@@ -276,11 +279,11 @@ def test_holes_of_a_sparse_file_are_what_gdal_reads_them_as(
         dataset.write(random_values("float32", (30, 9)), 2, window=((50, 80), (90, 99)))
     with rasterio.open(path) as dataset:
         values = dataset.read()
-    assert_as_numpy(measured(path), values, values != nodata if nodata else values == values)
+    assert_as_numpy(measure_file(path), values, values != nodata if nodata else values == values)
 
 
-def sparse_million(folder: Path, **options: Any) -> Path:
-    """A million columns by a million rows that take no disk but for their index."""
+def write_sparse_million(folder: Path, **options: Any) -> Path:
+    """Write a million columns by a million rows, which take disk space only for their index."""
     transform = RD_TRANSFORM @ RD_TRANSFORM.scale(1e-2)
     return write_raster(
         folder / "huge.tif", width=10**6, height=10**6, transform=transform, tiled=True,
@@ -289,10 +292,10 @@ def sparse_million(folder: Path, **options: Any) -> Path:
 
 
 def test_a_huge_sparse_raster_is_counted_and_not_read(tmp_path: Path) -> None:
-    path = sparse_million(tmp_path, dtype="uint8", nodata=None)
+    path = write_sparse_million(tmp_path, dtype="uint8", nodata=None)
     with rasterio.open(path, "r+") as dataset:
         dataset.write(np.full((10, 10), 200, "u1"), 1, window=((500_000, 500_010), (0, 10)))
-    (band,) = measured(path).bands
+    (band,) = measure_file(path).bands
     assert (band.minimum, band.maximum, band.valid) == (0, 200, 10**12)
     assert band.mean == pytest.approx(200 * 100 / 10**12)
     assert band.histogram
@@ -302,7 +305,7 @@ def test_a_huge_sparse_raster_is_counted_and_not_read(tmp_path: Path) -> None:
 def test_more_pixels_than_the_budget_give_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=101, height=100)
     with pytest.raises(OverBudget, match="10100 values are more than the 10000"):
-        measured(path, replace(EXACT, budget=Budget(statistics_pixels=10_000)))
+        measure_file(path, replace(EXACT, budget=Budget(statistics_pixels=10_000)))
     options = replace(EXACT, budget=Budget(statistics_pixels=10_000))
     (outcome,) = read_all([find_file(path, [tmp_path])], options)
     assert isinstance(outcome, RasterFile)
@@ -315,26 +318,26 @@ def test_a_block_larger_than_the_budget_is_not_unpacked(tmp_path: Path) -> None:
         tmp_path / "a.tif", width=64, height=64, tiled=True, blockxsize=64, blockysize=64
     )
     with pytest.raises(OverBudget, match="write it in tiles"):
-        measured(path, replace(EXACT, budget=Budget(block_bytes=16_000)))
+        measure_file(path, replace(EXACT, budget=Budget(block_bytes=16_000)))
 
 
 def test_complex_numbers_have_no_statistics(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", dtype="complex64", nodata=None)
     with pytest.raises(UnsupportedDtype, match="no order"):
-        measured(path)
+        measure_file(path)
 
 
-def test_an_overview_stands_for_the_pixels_and_says_so(tmp_path: Path) -> None:
+def test_statistics_of_an_overview_are_marked_as_approximate(tmp_path: Path) -> None:
     values = random_values("int16", (1, 64, 64))
     path = write_raster(
         tmp_path / "a.tif", dtype="int16", width=64, height=64, nodata=None, values=values,
         overviews=[2, 4],
     )  # fmt: skip
-    found = measured(path, OVERVIEW)
-    assert (found.approximate, found.overview) == (True, 2)
+    approximate = measure_file(path, OVERVIEW)
+    assert (approximate.approximate, approximate.overview) == (True, 2)
     with rasterio.open(path, overview_level=0) as overview:
-        assert_as_numpy(found, overview.read(), np.ones((1, 32, 32), bool))
-    exact = measured(path, EXACT)
+        assert_as_numpy(approximate, overview.read(), np.ones((1, 32, 32), bool))
+    exact = measure_file(path, EXACT)
     assert (exact.approximate, exact.overview) == (False, None)
     assert_as_numpy(exact, values, np.ones((1, 64, 64), bool))
 
@@ -342,23 +345,27 @@ def test_an_overview_stands_for_the_pixels_and_says_so(tmp_path: Path) -> None:
 def test_overviews_in_a_sidecar_serve_as_well(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=64, height=64)
     write_tagged(tmp_path / "a.tif.ovr", "f4", subfiletype=1)
-    assert measured(path, OVERVIEW).overview == 6
+    assert measure_file(path, OVERVIEW).overview == 6
 
 
-def test_empty_overviews_are_passed_over(tmp_path: Path) -> None:
+def test_empty_overviews_are_skipped(tmp_path: Path) -> None:
     values = np.full((1, 64, 64), -9999.0)
     values[0, 31, 31] = 5.0  # the overview takes another pixel
     path = write_raster(tmp_path / "a.tif", width=64, height=64, values=values, overviews=[8])
-    found = measured(path, OVERVIEW)
-    assert (found.overview, found.bands[0].valid, found.bands[0].mean) == (None, 1, 5.0)
+    statistics = measure_file(path, OVERVIEW)
+    assert (statistics.overview, statistics.bands[0].valid, statistics.bands[0].mean) == (
+        None,
+        1,
+        5.0,
+    )
 
 
 def test_progress_grows_to_its_total(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=300, height=300, count=20, nodata=None)
     updates: list[Progress] = []
-    measured(path, EXACT, updates.append)
-    assert [each.done for each in updates] == sorted({each.done for each in updates})
-    assert {each.total for each in updates} == {updates[-1].done} == {2 * 20 * 300 * 300}
+    measure_file(path, EXACT, updates.append)
+    assert [update.done for update in updates] == sorted({update.done for update in updates})
+    assert {update.total for update in updates} == {updates[-1].done} == {2 * 20 * 300 * 300}
 
 
 def test_a_broken_block_rejects_the_file(tmp_path: Path) -> None:
@@ -372,7 +379,7 @@ def test_a_broken_block_rejects_the_file(tmp_path: Path) -> None:
     content[middle : middle + 400] = b"\xff" * 400
     path.write_bytes(content)
     with pytest.raises(Unreadable, match="cannot be read"):
-        measured(path)
+        measure_file(path)
     (outcome,) = read_all([find_file(path, [tmp_path])], OVERVIEW)
     assert isinstance(outcome, Rejection)
     assert outcome.code == "unreadable"
@@ -381,41 +388,42 @@ def test_a_broken_block_rejects_the_file(tmp_path: Path) -> None:
 def test_a_file_that_changed_since_it_was_described_is_changing(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     file = find_file(path, [tmp_path])
-    facts = read(file)
+    raster = read(file)
     write_raster(path, width=11)
     with pytest.raises(FileChanged):
-        measure(file, facts, EXACT)
+        measure(file, raster, EXACT)
 
 
 @needs_gdal
 @needs_corpus
 def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
     files = [path for path in CORPUS.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
-    places = [literal_location(path) for path in files]
+    locations = [literal_location(path) for path in files]
     options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
-    for outcome in read_all(list_files(places, [CORPUS]), options):
+    for outcome in read_all(list_files(locations, [CORPUS]), options):
         # Old versions of gdalinfo count masked pixels too.
         if isinstance(outcome, RasterFile) and outcome.statistics and not outcome.layout.mask:
             path = unquote(outcome.uri.removeprefix("file://"))
-            compared += agrees_with_gdalinfo(path, outcome.statistics)
+            compared += compare_with_gdalinfo(path, outcome.statistics)
     assert compared > 20
 
 
-def agrees_with_gdalinfo(path: str, found: Statistics) -> int:
-    """How many bands were compared; it has nothing to say of bands without valid pixels."""
+def compare_with_gdalinfo(path: str, statistics: Statistics) -> int:
+    """Compare statistics with gdalinfo, which skips bands without valid pixels; return the number of bands."""
     command = ["gdalinfo", "-json", "-stats", "--config", "GDAL_PAM_ENABLED", "NO", path]
     done = subprocess.run(command, capture_output=True, check=False)
     bands = json.loads(done.stdout)["bands"]
     compared = 0
-    for band, own in zip(bands, found.bands, strict=True):
-        text = band.get("metadata", {}).get("", {})
-        if "STATISTICS_MEAN" not in text or "inf" in str(text):
+    for band, ours in zip(bands, statistics.bands, strict=True):
+        metadata = band.get("metadata", {}).get("", {})
+        if "STATISTICS_MEAN" not in metadata or "inf" in str(metadata):
             continue
         expected = [
-            float(text[f"STATISTICS_{name}"]) for name in ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
+            float(metadata[f"STATISTICS_{name}"])
+            for name in ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
         ]
-        figures = [own.minimum, own.maximum, own.mean, own.standard_deviation]
+        figures = [ours.minimum, ours.maximum, ours.mean, ours.standard_deviation]
         assert figures == pytest.approx(expected, rel=1e-6, abs=1e-6), path
         compared += 1
     return compared
@@ -423,7 +431,7 @@ def agrees_with_gdalinfo(path: str, found: Statistics) -> int:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """144 MB of pixels in a small file."""
+    """A small file with 144 MB of pixels."""
     path = tmp_path_factory.mktemp("large") / "large.tif"
     side = 6000
     with rasterio.open(
@@ -435,44 +443,44 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-WATCHED = """
+RUN_AND_MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-"""Runs a command and tells how many kB its largest process took."""
+"""Runs a command and prints how many kB its largest process took."""
 
 
 def test_a_large_raster_shows_its_progress_and_takes_little_memory(large: Path) -> None:
     inspect = [*RASTERSOURCES, "inspect", "--json", "--stats", large]
-    ours, theirs = pty.openpty()
+    terminal, program_end = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", WATCHED, *inspect], start_new_session=True,
-        stdout=subprocess.PIPE, stderr=theirs, env=environment(TERM="xterm"),
+        [sys.executable, "-c", RUN_AND_MEASURE, *inspect], start_new_session=True,
+        stdout=subprocess.PIPE, stderr=program_end, env=environment(TERM="xterm"),
     ) as process:  # fmt: skip
-        os.close(theirs)
-        hold_up(process, large)
-        shown = read_terminal(ours)
+        os.close(program_end)
+        pause_reading(process, large)
+        printed = read_terminal(terminal)
         assert process.stdout
         line, kilobytes = process.stdout.read().splitlines()
-    os.close(ours)
+    os.close(terminal)
     (band,) = json.loads(line)["statistics"]["bands"]
     assert (band["min"], band["max"], band["mean"]) == (0, 99, pytest.approx(49.5))
-    assert "large.tif" in shown
+    assert "large.tif" in printed
     assert int(kilobytes) < 220_000
 
 
-def hold_up(command: subprocess.Popen[bytes], path: Path) -> None:
-    """Let reading it take longer than a bar waits for, on the fastest machine: pause what reads it."""
-    while command.poll() is None and not being_read(path, command.pid):
+def pause_reading(command: subprocess.Popen[bytes], path: Path) -> None:
+    """Pause the processes that read a file until a progress bar is due, even on the fastest machine."""
+    while command.poll() is None and not is_open_in_session(path, command.pid):
         time.sleep(0.001)
     os.killpg(command.pid, signal.SIGSTOP)
     time.sleep(SECONDS_UNTIL_BARS + 0.5)
     os.killpg(command.pid, signal.SIGCONT)
 
 
-def being_read(path: Path, session: int) -> bool:
-    """Whether a process of the session has the file open."""
+def is_open_in_session(path: Path, session: int) -> bool:
+    """Return whether a process of the session has the file open."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             opened = (process / "fd").iterdir()

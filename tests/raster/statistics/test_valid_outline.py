@@ -1,4 +1,4 @@
-"""The outline of valid pixels: holds them all, and no others where a square is one pixel."""
+"""The outline of valid pixels holds all of them, and no other pixels where a square is one pixel."""
 
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,17 @@ PIPELINES = {
 }
 
 
-def outlined(path: Path, valid: NDArray[np.bool_], **options: Any) -> tuple[RasterFile, Statistics]:
-    """What is found of a raster with these valid pixels."""
+def measure_outline(
+    path: Path, valid: NDArray[np.bool_], **options: Any
+) -> tuple[RasterFile, Statistics]:
+    """Write a raster with these valid pixels; return what is read and measured."""
     height, width = valid.shape
     write_raster(
         path, width=width, height=height, dtype="uint8", nodata=0, values=valid[None], **options
     )
     file = find_file(path, [path.parent])
-    facts = read(file)
-    return facts, measure(file, facts, ReadOptions(statistics="exact"))
+    raster = read(file)
+    return raster, measure(file, raster, ReadOptions(statistics="exact"))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9])
@@ -52,29 +54,29 @@ def test_squares_that_share_sides_are_drawn_as_gdal_draws_them(share: float, acr
         flags = np.kron(RANDOM.random((height, width)) < share, np.ones((1, across), np.bool_))
         drawn = shapes(flags.astype("u1"), mask=flags)
         expected = [shapely.geometry.shape(shape) for shape, _ in drawn]
-        assert plainly(trace_polygons(flags)) == plainly(expected)
+        assert normalize(trace_polygons(flags)) == normalize(expected)
 
 
-def plainly(polygons: list[shapely.Polygon]) -> list[str]:
-    """Polygons as texts that are the same where they are, whatever point and ring comes first."""
-    return sorted(shapely.normalize(shapely.simplify(one, 0)).wkt for one in polygons)
+def normalize(polygons: list[shapely.Polygon]) -> list[str]:
+    """Return polygons as texts that do not depend on the first point or the order of rings."""
+    return sorted(shapely.normalize(shapely.simplify(polygon, 0)).wkt for polygon in polygons)
 
 
-def centres(
-    facts: RasterFile, chosen: NDArray[np.bool_], way: Transformer | None
+def locate_centres(
+    raster: RasterFile, chosen: NDArray[np.bool_], to_degrees: Transformer | None
 ) -> NDArray[np.object_]:
-    """Points in the middle of these pixels, longitude first."""
+    """Return points in the middle of the chosen pixels, longitude first."""
     rows, columns = np.nonzero(chosen)
-    a, b, c, d, e, f = facts.georeference.transform[:6]
+    a, b, c, d, e, f = raster.georeference.transform[:6]
     x = a * (columns + 0.5) + b * (rows + 0.5) + c
     y = d * (columns + 0.5) + e * (rows + 0.5) + f
-    if way is not None:
-        x, y = way.transform(x, y)
+    if to_degrees is not None:
+        x, y = to_degrees.transform(x, y)
     points: NDArray[np.object_] = shapely.points((x + 180) % 360 - 180, y)
     return points
 
 
-def way_of(crs: str) -> Transformer | None:
+def make_transformer(crs: str) -> Transformer | None:
     if crs == "EPSG:4326":
         return None
     if crs in PIPELINES:
@@ -99,19 +101,23 @@ PLACES = {
 def test_the_outline_holds_the_valid_pixels_and_no_others(
     tmp_path: Path, crs: str, transform: Affine, share: float
 ) -> None:
-    # Lumps of three by three pixels, so that there are islands, lakes and islands in lakes.
+    # Lumps of three by three pixels give islands, lakes and islands in lakes.
     valid = np.kron(RANDOM.random((20, 20)) < share, np.ones((3, 3))).astype(bool)
-    facts, found = outlined(tmp_path / "a.tif", valid, crs=crs, transform=transform)
-    way = way_of(crs)
-    assert found.outline_pixels == 1
-    assert found.valid_outline.is_valid
-    assert shapely.intersects(found.valid_outline, centres(facts, valid, way)).all()
-    assert not shapely.intersects(found.valid_outline, centres(facts, ~valid, way)).any()
+    raster, statistics = measure_outline(tmp_path / "a.tif", valid, crs=crs, transform=transform)
+    to_degrees = make_transformer(crs)
+    assert statistics.outline_pixels == 1
+    assert statistics.valid_outline.is_valid
+    assert shapely.intersects(
+        statistics.valid_outline, locate_centres(raster, valid, to_degrees)
+    ).all()
+    assert not shapely.intersects(
+        statistics.valid_outline, locate_centres(raster, ~valid, to_degrees)
+    ).any()
 
 
 def test_a_raster_without_missing_pixels_has_its_footprint_as_outline(tmp_path: Path) -> None:
-    facts, found = outlined(tmp_path / "a.tif", np.ones((30, 40), bool))
-    assert found.valid_outline == facts.georeference.footprint
+    raster, statistics = measure_outline(tmp_path / "a.tif", np.ones((30, 40), bool))
+    assert statistics.valid_outline == raster.georeference.footprint
 
 
 @pytest.mark.parametrize("missing", range(1, 15))
@@ -120,35 +126,43 @@ def test_pixels_that_meet_at_a_pole_are_separate(tmp_path: Path, missing: int) -
     for bit, (top, left) in enumerate([(7, 7), (7, 10), (10, 10), (10, 7)]):
         valid[top : top + 3, left : left + 3] = not missing >> bit & 1
     transform = Affine(50_000.0, 0, -5e5, 0, -50_000.0, 5e5)
-    facts, found = outlined(tmp_path / "a.tif", valid, crs="EPSG:3413", transform=transform)
-    way = way_of("EPSG:3413")
-    assert shapely.intersects(found.valid_outline, centres(facts, valid, way)).all()
-    assert not shapely.intersects(found.valid_outline, centres(facts, ~valid, way)).any()
+    raster, statistics = measure_outline(
+        tmp_path / "a.tif", valid, crs="EPSG:3413", transform=transform
+    )
+    to_degrees = make_transformer("EPSG:3413")
+    assert shapely.intersects(
+        statistics.valid_outline, locate_centres(raster, valid, to_degrees)
+    ).all()
+    assert not shapely.intersects(
+        statistics.valid_outline, locate_centres(raster, ~valid, to_degrees)
+    ).any()
 
 
 def test_a_hole_at_the_pole_is_left_out(tmp_path: Path) -> None:
     valid = np.ones((60, 60), bool)
     valid[25:35, 25:35] = False
     transform = Affine(50_000.0, 0, -1.5e6, 0, -50_000.0, 1.5e6)
-    _, found = outlined(tmp_path / "a.tif", valid, crs="EPSG:3413", transform=transform)
-    assert not found.valid_outline.intersects(shapely.Point(10, 90))
-    assert not found.valid_outline.intersects(shapely.Point(-135, 89))
-    assert found.valid_outline.intersects(shapely.Point(-135, 85))
+    _, statistics = measure_outline(tmp_path / "a.tif", valid, crs="EPSG:3413", transform=transform)
+    assert not statistics.valid_outline.intersects(shapely.Point(10, 90))
+    assert not statistics.valid_outline.intersects(shapely.Point(-135, 89))
+    assert statistics.valid_outline.intersects(shapely.Point(-135, 85))
 
 
 def test_the_area_in_degrees_is_that_of_the_valid_pixels(tmp_path: Path) -> None:
     valid = RANDOM.random((50, 60)) < 0.6
-    _, found = outlined(tmp_path / "a.tif", valid, crs="EPSG:4326", transform=DEGREES)
-    assert found.valid_outline.area == pytest.approx(valid.sum() * 1e-4, rel=1e-6)
+    _, statistics = measure_outline(tmp_path / "a.tif", valid, crs="EPSG:4326", transform=DEGREES)
+    assert statistics.valid_outline.area == pytest.approx(valid.sum() * 1e-4, rel=1e-6)
 
 
 def test_scattered_pixels_are_drawn_in_larger_squares_that_hold_them_all(tmp_path: Path) -> None:
     valid = RANDOM.random((500, 700)) < 0.2
-    facts, found = outlined(tmp_path / "a.tif", valid, crs="EPSG:4326", transform=DEGREES)
-    assert found.outline_pixels > 1
-    assert shapely.get_num_coordinates(found.valid_outline) <= 5_000
-    assert shapely.intersects(found.valid_outline, centres(facts, valid, None)).all()
-    assert facts.georeference.footprint.buffer(1e-9).covers(found.valid_outline)
+    raster, statistics = measure_outline(
+        tmp_path / "a.tif", valid, crs="EPSG:4326", transform=DEGREES
+    )
+    assert statistics.outline_pixels > 1
+    assert shapely.get_num_coordinates(statistics.valid_outline) <= 5_000
+    assert shapely.intersects(statistics.valid_outline, locate_centres(raster, valid, None)).all()
+    assert raster.georeference.footprint.buffer(1e-9).covers(statistics.valid_outline)
 
 
 def test_a_raster_wider_than_the_lattice_is_drawn_in_squares_within_its_footprint(
@@ -156,18 +170,18 @@ def test_a_raster_wider_than_the_lattice_is_drawn_in_squares_within_its_footprin
 ) -> None:
     valid = np.zeros((1025, 3001), bool)
     valid[1000:, 2990:] = valid[5, 7] = True
-    facts, found = outlined(
+    raster, statistics = measure_outline(
         tmp_path / "a.tif", valid, tiled=True, crs="EPSG:4326", transform=DEGREES
     )
-    assert found.outline_pixels == 3
+    assert statistics.outline_pixels == 3
     # Squares of 3 pixels: one around the single pixel; 11 x 25 pixels lie in 12 columns (the last
     # of one pixel, cut off at the edge: 2988..3001) and in the rows 999..1025.
     expected = shapely.union(
         shapely.box(5.06, 51.94, 5.09, 51.97),
         shapely.box(5 + 29.88, 52 - 10.25, 5 + 30.01, 52 - 9.99),
     )
-    assert found.valid_outline.symmetric_difference(expected).area < 1e-9
-    assert facts.georeference.footprint.buffer(1e-9).covers(found.valid_outline)
+    assert statistics.valid_outline.symmetric_difference(expected).area < 1e-9
+    assert raster.georeference.footprint.buffer(1e-9).covers(statistics.valid_outline)
 
 
 def test_holes_that_read_as_zero_belong_to_the_outline(tmp_path: Path) -> None:
@@ -178,11 +192,11 @@ def test_holes_that_read_as_zero_belong_to_the_outline(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as dataset:
         dataset.write(np.full((8, 8), np.nan, "f4"), 1, window=((20, 28), (4, 12)))
     file = find_file(path, [tmp_path])
-    found = measure(file, read(file), ReadOptions(statistics="exact"))
-    assert found.valid_outline.area == pytest.approx((64 * 64 - 64) * 1e-4, rel=1e-9)
+    statistics = measure(file, read(file), ReadOptions(statistics="exact"))
+    assert statistics.valid_outline.area == pytest.approx((64 * 64 - 64) * 1e-4, rel=1e-9)
 
 
-def test_a_full_disk_from_a_satellite_is_outlined_as_far_as_it_shows_the_earth(
+def test_a_full_disk_of_a_satellite_is_outlined_where_it_shows_the_earth(
     tmp_path: Path,
 ) -> None:
     crs = "+proj=geos +h=35785831 +lon_0=170 +sweep=x +ellps=GRS80"
@@ -193,9 +207,11 @@ def test_a_full_disk_from_a_satellite_is_outlined_as_far_as_it_shows_the_earth(
     )
     valid = np.isfinite(longitude)
     valid[40:60, 30:50] = False
-    _, found = outlined(tmp_path / "a.tif", valid, crs=crs, transform=transform)
+    _, statistics = measure_outline(tmp_path / "a.tif", valid, crs=crs, transform=transform)
     points = shapely.points((longitude[valid] + 180) % 360 - 180, latitude[valid])
-    assert found.valid_outline.is_valid
-    assert np.count_nonzero(shapely.intersects(found.valid_outline, points)) > 0.999 * len(points)
+    assert statistics.valid_outline.is_valid
+    assert np.count_nonzero(shapely.intersects(statistics.valid_outline, points)) > 0.999 * len(
+        points
+    )
     hole = (longitude[45:55, 35:45] + 180) % 360 - 180, latitude[45:55, 35:45]
-    assert not shapely.intersects(found.valid_outline, shapely.points(*hole)).any()
+    assert not shapely.intersects(statistics.valid_outline, shapely.points(*hole)).any()

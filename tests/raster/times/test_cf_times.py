@@ -1,4 +1,4 @@
-"""Times in the CF conventions, compared with cftime and with instants worked out by hand."""
+"""Times in the CF conventions, compared with cftime and with instants by hand."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from tests.support.factory import read_path, write_raster
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def cf_raster(
+def read_cf_raster(
     folder: Path,
     value: str,
     units: str,
@@ -23,7 +23,7 @@ def cf_raster(
     zone: str = "UTC",
     dimension: str = "time",
 ) -> RasterFile:
-    """A raster as GDAL translates it from netCDF."""
+    """Write a raster as GDAL translates it from netCDF; return its record."""
     tags = {f"{dimension}#units": units}
     if calendar is not None:
         tags[f"{dimension}#calendar"] = calendar
@@ -66,14 +66,14 @@ def cf_raster(
 def test_units_are_read_in_every_usual_spelling(
     tmp_path: Path, value: str, units: str, time: datetime
 ) -> None:
-    raster = cf_raster(tmp_path, value, units)
+    raster = read_cf_raster(tmp_path, value, units)
     assert raster.times == (time.replace(tzinfo=UTC),)
     assert [warning.code for warning in raster.warnings] == []
 
 
 def test_units_without_a_zone_are_utc_whatever_the_zone_of_the_definition(tmp_path: Path) -> None:
     units = "hours since 1900-01-01 00:00:00.0"
-    assert cf_raster(tmp_path, "1086960", units, zone="Europe/Amsterdam").times == (NEW_YEAR,)
+    assert read_cf_raster(tmp_path, "1086960", units, zone="Europe/Amsterdam").times == (NEW_YEAR,)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_units_without_a_zone_are_utc_whatever_the_zone_of_the_definition(tmp_pa
 def test_a_calendar_without_civil_days_gives_no_time_and_a_warning_that_names_it(
     tmp_path: Path, calendar: str
 ) -> None:
-    raster = cf_raster(tmp_path, "100", "days since 2000-01-01", calendar)
+    raster = read_cf_raster(tmp_path, "100", "days since 2000-01-01", calendar)
     assert raster.times == ()
     (warning,) = raster.warnings
     assert warning.code == "no_civil_time"
@@ -105,7 +105,7 @@ def test_a_calendar_without_civil_days_gives_no_time_and_a_warning_that_names_it
 def test_julian_days_are_given_in_the_gregorian_calendar_with_a_warning(
     tmp_path: Path, value: str, units: str, calendar: str, time: datetime
 ) -> None:
-    raster = cf_raster(tmp_path, value, units, calendar)
+    raster = read_cf_raster(tmp_path, value, units, calendar)
     assert raster.times == (time.replace(tzinfo=UTC),)
     assert [warning.code for warning in raster.warnings] == ["calendar_converted"]
 
@@ -135,20 +135,20 @@ def test_julian_days_are_given_in_the_gregorian_calendar_with_a_warning(
         ("1", "days", "standard", "unreadable_time"),
     ],
 )
-def test_what_is_not_a_time_gives_none_and_a_warning(
+def test_a_value_that_is_not_a_time_gives_no_time_and_a_warning(
     tmp_path: Path, value: str, units: str, calendar: str, code: str
 ) -> None:
-    raster = cf_raster(tmp_path, value, units, calendar)
+    raster = read_cf_raster(tmp_path, value, units, calendar)
     assert raster.times == ()
     assert [warning.code for warning in raster.warnings] == [code]
 
 
-@pytest.mark.filterwarnings("ignore::cftime.CFWarning")  # of years before Christ
+@pytest.mark.filterwarnings("ignore::cftime.CFWarning")  # about years before Christ
 @pytest.mark.parametrize("calendar", ["standard", "gregorian", "proleptic_gregorian", "julian"])
 @pytest.mark.parametrize(
     "unit", ["microseconds", "milliseconds", "seconds", "minutes", "hours", "days"]
 )
-def test_cftime_says_the_same(calendar: str, unit: str) -> None:
+def test_cftime_gives_the_same_times(calendar: str, unit: str) -> None:
     references = ["2000-02-29 23:59:59", "1970-1-1", "1582-10-15", "1582-10-4 6:00", "1500-2-28"]
     references += ["0001-01-01", "1900-03-01 00:00:00 +05:30"]
     for reference, value in itertools.product(references, [0, 1, -1, 59, 1_000_003, 146_097]):
@@ -165,14 +165,14 @@ def test_cftime_says_the_same(calendar: str, unit: str) -> None:
 def test_doubles_of_days_since_any_year_keep_their_seconds() -> None:
     for year, hour in itertools.product((1, 1600, 1800, 1900, 1970), range(24)):
         reference = datetime(year, 1, 1)
-        meant = datetime(2024, 7, 1, hour, 7, 59)
-        days = float(Fraction((meant - reference) // timedelta(seconds=1), 86_400))
+        expected = datetime(2024, 7, 1, hour, 7, 59)
+        days = float(Fraction((expected - reference) // timedelta(seconds=1), 86_400))
         units = f"days since {year:04}-01-01"
         time, _ = parse_cf_time(repr(days), units, "proleptic_gregorian")
-        assert time == meant.replace(tzinfo=UTC)
+        assert time == expected.replace(tzinfo=UTC)
 
 
-def test_each_band_has_its_time_and_one_warning_does_for_all(tmp_path: Path) -> None:
+def test_each_band_has_its_time_and_a_common_problem_gives_one_warning(tmp_path: Path) -> None:
     bands = [{"NETCDF_DIM_time": str(day)} for day in (45290, 45291, 45292)]
     tags = {"time#units": "days since 1900-1-1"}
     series = read_path(write_raster(tmp_path / "a.tif", count=3, band_tags=bands, tags=tags))
@@ -184,24 +184,27 @@ def test_each_band_has_its_time_and_one_warning_does_for_all(tmp_path: Path) -> 
 
 
 def test_the_dimension_of_time_may_have_another_name(tmp_path: Path) -> None:
-    raster = cf_raster(tmp_path, "45290", "days since 1900-1-1", dimension="valid_time")
+    raster = read_cf_raster(tmp_path, "45290", "days since 1900-1-1", dimension="valid_time")
     assert raster.times == (NEW_YEAR,)
 
 
-def test_of_two_times_the_one_that_is_called_so_counts_and_none_of_two_others(
+def test_the_dimension_called_time_is_used_and_two_others_are_ambiguous(
     tmp_path: Path,
 ) -> None:
     since = "days since 1900-1-1"
     band = {"NETCDF_DIM_time": "45290", "NETCDF_DIM_run": "45000", "NETCDF_DIM_t": "45001"}
     units = {"time#units": since, "run#units": since, "t#units": since}
-    one = read_path(write_raster(tmp_path / "a.tif", band_tags=[band], tags=units))
-    assert one.times == (NEW_YEAR,)
+    with_time = read_path(write_raster(tmp_path / "a.tif", band_tags=[band], tags=units))
+    assert with_time.times == (NEW_YEAR,)
     del band["NETCDF_DIM_time"]
-    both = read_path(write_raster(tmp_path / "b.tif", band_tags=[band], tags=units))
-    assert (both.times, [warning.code for warning in both.warnings]) == ((), ["ambiguous_time"])
+    without_time = read_path(write_raster(tmp_path / "b.tif", band_tags=[band], tags=units))
+    assert (without_time.times, [warning.code for warning in without_time.warnings]) == (
+        (),
+        ["ambiguous_time"],
+    )
     units["run#standard_name"] = "time"
-    named = read_path(write_raster(tmp_path / "c.tif", band_tags=[band], tags=units))
-    assert named.times == (datetime(2023, 3, 17, tzinfo=UTC),)
+    with_standard_name = read_path(write_raster(tmp_path / "c.tif", band_tags=[band], tags=units))
+    assert with_standard_name.times == (datetime(2023, 3, 17, tzinfo=UTC),)
 
 
 def test_a_number_without_units_is_not_a_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Formats and patterns of definitions: those that name a date, and those that do not."""
+"""Formats and patterns of definitions that name a date, and others that do not."""
 
 import os
 import re
@@ -81,18 +81,16 @@ def test_a_format_without_a_date_is_an_error_of_the_definition(
 
 
 def test_every_directive_of_strptime_is_read_or_rejected() -> None:
-    """All that Python's documentation lists for strptime, without those that only strftime has."""
+    """The directives are those that Python documents for strptime."""
     for directive in "aAwdbBmyYHIpMSfzZjUWcxX%GuV":
-        asked = {known for format_, *_ in DATES for known in re.findall("%(.)", format_)}
+        accepted = {known for format_, *_ in DATES for known in re.findall("%(.)", format_)}
         rejected = {known for format_ in NO_DATES for known in re.findall("%(.?)", format_)}
-        assert directive in asked | rejected, directive
+        assert directive in accepted | rejected, directive
 
 
 @pytest.mark.parametrize("zone", ["Europe/Amsterdam", "Asia/Tokyo"])
 @pytest.mark.parametrize("language", ["nl_NL.UTF-8", "C", "de_DE.UTF-8"])
-def test_neither_language_nor_zone_of_the_machine_changes_what_is_read(
-    zone: str, language: str
-) -> None:
+def test_neither_language_nor_zone_of_the_machine_changes_times(zone: str, language: str) -> None:
     text = "02May2024_0230PM"
     program = (
         "from pathlib import Path; from pipeline.raster import TimeRule, TimeTags, date_file; "
@@ -165,7 +163,7 @@ def test_groups_that_are_not_a_date_by_themselves_name_files(tmp_path: Path, pat
     "text",
     ["00241231", "02412313", "0024366", "00241231Z", "00241231T1200", "17110101", "99999999", "00241231120000"],
 )  # fmt: skip
-def test_digits_of_no_century_of_files_are_not_a_date_without_a_format(text: str) -> None:
+def test_digits_of_an_unlikely_century_need_a_format(text: str) -> None:
     dating = date_file(
         Path(f"/data/x_{text}.tif"), TimeTags(), TimeRule(pattern=r"_(?P<time>\w+)\.tif")
     )
@@ -212,7 +210,7 @@ def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("time_format", "said"),
+    ("time_format", "stated_zone"),
     [
         ("%Y%m%d_%H%MZ", "UTC"), ("%Y%m%d_%H%MUTC", "UTC"), ("%Y%m%d_%H%MGMT", "UTC"), ("%Y%m%d_%H%M_UTC", "UTC"),
         ("%Y%m%dZ", "UTC"), ("%Y%m%d%H%M UTC", "UTC"), ("%Y%m%d%H%M-UTC", "UTC"), ("%Y%m%d%H%Mutc", "UTC"),
@@ -220,19 +218,19 @@ def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> str:
         ("%Y%m%d%H%M+0000", "+0000"), ("%Y%m%d%H%M-0500", "-0500"), ("%Y%m%dT%H:%M+01:00", "+01:00"),
     ],
 )  # fmt: skip
-def test_a_format_that_says_a_zone_does_not_go_with_another_zone(
-    tmp_path: Path, time_format: str, said: str
+def test_a_format_with_a_zone_excludes_another_zone(
+    tmp_path: Path, time_format: str, stated_zone: str
 ) -> None:
-    if said == "UTC" or said == "+0000":
+    if stated_zone == "UTC" or stated_zone == "+0000":
         load_in_zone(tmp_path, time_format, "UTC")
         load_in_zone(tmp_path, time_format, "Etc/UTC")
-    sentence = re.escape(f"time_format: says {said} and time_zone is Europe/Amsterdam")
+    sentence = re.escape(f"time_format: says {stated_zone} and time_zone is Europe/Amsterdam")
     with pytest.raises(CatalogueError, match=sentence):
         load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
 
 
 @pytest.mark.parametrize("offset", ["+0100", "-0500", "+01:00"])
-def test_an_offset_in_plain_text_does_not_go_with_utc(tmp_path: Path, offset: str) -> None:
+def test_an_offset_in_plain_text_excludes_utc(tmp_path: Path, offset: str) -> None:
     with pytest.raises(CatalogueError, match=re.escape(f"time_format: says {offset} and")):
         load_in_zone(tmp_path, f"%Y%m%d%H%M{offset}", "UTC")
     load_in_zone(tmp_path, "%Y-0101", "UTC")
@@ -242,5 +240,5 @@ def test_an_offset_in_plain_text_does_not_go_with_utc(tmp_path: Path, offset: st
     "time_format",
     ["%Y%m%dT%H%M%z", "%Y%m%d_%H%M_UTC%z", "%Y%m%d_NZ", "zone_%Y%m%d", "%Y%m%d_%H00", "%Y-%m-%d-00001", "%Y%m%d%%Zulu"],
 )  # fmt: skip
-def test_a_format_that_says_no_zone_goes_with_every_zone(tmp_path: Path, time_format: str) -> None:
+def test_a_format_without_a_zone_allows_every_zone(tmp_path: Path, time_format: str) -> None:
     assert load_in_zone(tmp_path, time_format, "Europe/Amsterdam") == "Europe/Amsterdam"

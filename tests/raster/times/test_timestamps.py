@@ -14,11 +14,11 @@ from tests.support.factory import read_path, write_raster
 AMSTERDAM = "Europe/Amsterdam"
 
 
-def dated(name: str = "a.tif", tags: TimeTags | None = None, **rule: object) -> FileTimes:
+def date_by_rule(name: str = "a.tif", tags: TimeTags | None = None, **rule: object) -> FileTimes:
     return date_file(Path("/data") / name, tags or TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
 
 
-def codes(dating: FileTimes | RasterFile) -> list[str]:
+def warning_codes(dating: FileTimes | RasterFile) -> list[str]:
     return [warning.code for warning in dating.warnings]
 
 
@@ -55,13 +55,13 @@ def test_a_text_that_is_not_a_time_is_an_error(text: str) -> None:
 
 
 def test_a_time_that_the_clocks_show_twice_is_ambiguous() -> None:
-    twice = dated("x_20241027T0230.tif", pattern=r"_(?P<time>.*)\.tif", time_zone=AMSTERDAM)
-    assert (twice.times, codes(twice)) == ((), ["ambiguous_time"])
+    dating = date_by_rule("x_20241027T0230.tif", pattern=r"_(?P<time>.*)\.tif", time_zone=AMSTERDAM)
+    assert (dating.times, warning_codes(dating)) == ((), ["ambiguous_time"])
 
 
 def test_a_time_that_the_clocks_skip_is_impossible() -> None:
-    never = dated("x_20240331T0230.tif", pattern=r"_(?P<time>.*)\.tif", time_zone=AMSTERDAM)
-    assert (never.times, codes(never)) == ((), ["impossible_time"])
+    dating = date_by_rule("x_20240331T0230.tif", pattern=r"_(?P<time>.*)\.tif", time_zone=AMSTERDAM)
+    assert (dating.times, warning_codes(dating)) == ((), ["impossible_time"])
 
 
 def test_local_times_follow_their_zone_through_the_year() -> None:
@@ -96,17 +96,17 @@ def test_local_times_follow_their_zone_through_the_year() -> None:
 def test_a_pattern_finds_the_time_in_the_name(
     name: str, pattern: str, time_format: str | None, time: datetime
 ) -> None:
-    found = dated(name, pattern=pattern, time_format=time_format)
-    assert found.times == (time.replace(tzinfo=UTC),)
-    assert found.origin == "pattern of the file name"
+    dating = date_by_rule(name, pattern=pattern, time_format=time_format)
+    assert dating.times == (time.replace(tzinfo=UTC),)
+    assert dating.origin == "pattern of the file name"
 
 
 def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() -> None:
-    assert dated("2024/x_2023.tif", pattern=r"(?P<year>20\d\d)").times == (
+    assert date_by_rule("2024/x_2023.tif", pattern=r"(?P<year>20\d\d)").times == (
         datetime(2023, 1, 1, tzinfo=UTC),
     )
-    found = dated("2024/05/x.tif", pattern=r"/(?P<year>\d{4})/(?P<month>\d\d)/")
-    assert found.times == (datetime(2024, 5, 1, tzinfo=UTC),)
+    dating = date_by_rule("2024/05/x.tif", pattern=r"/(?P<year>\d{4})/(?P<month>\d\d)/")
+    assert dating.times == (datetime(2024, 5, 1, tzinfo=UTC),)
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,21 @@ def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() ->
     ],
 )
 def test_two_dates_and_numbers_that_are_not_dates_give_warnings(name: str, code: str) -> None:
-    found = dated(name, pattern=r"(?P<time>\d{8})")
-    assert (found.times, found.origin, codes(found)) == ((), None, [code])
+    dating = date_by_rule(name, pattern=r"(?P<time>\d{8})")
+    assert (dating.times, dating.origin, warning_codes(dating)) == ((), None, [code])
 
 
 def test_the_same_date_twice_in_a_name_is_one_date() -> None:
-    found = dated("20210503/x_20210503.tif", pattern=r"[/_](?P<time>\d{8})")
-    assert found.times == (datetime(2021, 5, 3, tzinfo=UTC),)
+    dating = date_by_rule("20210503/x_20210503.tif", pattern=r"[/_](?P<time>\d{8})")
+    assert dating.times == (datetime(2021, 5, 3, tzinfo=UTC),)
 
 
 def test_a_name_is_not_searched_without_a_pattern() -> None:
-    assert dated("evap_20160602.tif").times == ()
+    assert date_by_rule("evap_20160602.tif").times == ()
 
 
 def test_the_sources_of_time_have_an_order() -> None:
-    everything = TimeTags(
+    all_tags = TimeTags(
         datetime="2005:01:01 00:00:00",
         acquisition="2003-01-01 00:00:00",
         bands=("2004-01-01T00:00:00Z",),
@@ -143,35 +143,37 @@ def test_the_sources_of_time_have_an_order() -> None:
     assert [
         dating.times[0].year
         for dating in (
-            dated(name, everything, time=first, pattern=pattern, from_tag=True),
-            dated(name, everything, pattern=pattern, from_tag=True),
-            dated(name, everything, from_tag=True),
-            dated(name, TimeTags("2005:01:01 00:00:00", None, everything.bands), from_tag=True),
-            dated(name, TimeTags("2005:01:01 00:00:00"), from_tag=True),
+            date_by_rule(name, all_tags, time=first, pattern=pattern, from_tag=True),
+            date_by_rule(name, all_tags, pattern=pattern, from_tag=True),
+            date_by_rule(name, all_tags, from_tag=True),
+            date_by_rule(
+                name, TimeTags("2005:01:01 00:00:00", None, all_tags.bands), from_tag=True
+            ),
+            date_by_rule(name, TimeTags("2005:01:01 00:00:00"), from_tag=True),
         )
     ] == [2001, 2002, 2003, 2004, 2005]
 
 
-def test_the_time_of_writing_dates_a_file_only_where_the_rule_says_so(tmp_path: Path) -> None:
+def test_the_time_of_writing_dates_a_file_only_if_the_rule_says_so(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", tags={"TIFFTAG_DATETIME": "2024:06:18 14:14:24"})
     written = datetime(2024, 6, 18, 14, 14, 24, tzinfo=UTC)
-    alone = read_path(path)
-    assert (alone.datetime, alone.times) == (written, ())
-    ruled = read_path(path, ReadOptions(time_rule=TimeRule(from_tag=True)))
-    assert (ruled.datetime, ruled.times) == (written, (written,))
-    assert ruled.provenance["times"] == "TIFFTAG_DATETIME"
+    without_rule = read_path(path)
+    assert (without_rule.datetime, without_rule.times) == (written, ())
+    with_rule = read_path(path, ReadOptions(time_rule=TimeRule(from_tag=True)))
+    assert (with_rule.datetime, with_rule.times) == (written, (written,))
+    assert with_rule.provenance["times"] == "TIFFTAG_DATETIME"
 
 
 @pytest.mark.parametrize("text", ["0000:00:00 00:00:00", "    :  :     :  :  ", " " * 19])
 def test_blanks_and_zeros_are_not_times(tmp_path: Path, text: str) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", tags={"TIFFTAG_DATETIME": text}))
-    assert (raster.datetime, raster.times, codes(raster)) == (None, (), [])
+    assert (raster.datetime, raster.times, warning_codes(raster)) == (None, (), [])
 
 
 def test_an_impossible_time_of_writing_is_a_warning(tmp_path: Path) -> None:
     tags = {"TIFFTAG_DATETIME": "2017:08:21 15:08:70"}
     raster = read_path(write_raster(tmp_path / "a.tif", tags=tags))
-    assert (raster.datetime, codes(raster)) == (None, ["impossible_time"])
+    assert (raster.datetime, warning_codes(raster)) == (None, ["impossible_time"])
 
 
 def test_acquisition_is_utc_whatever_the_zone_of_the_rule(tmp_path: Path) -> None:
@@ -183,19 +185,21 @@ def test_acquisition_is_utc_whatever_the_zone_of_the_rule(tmp_path: Path) -> Non
 
 def test_a_fixed_time_may_have_any_offset() -> None:
     time = datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
-    assert dated(time=time).times == (datetime(2024, 1, 1, tzinfo=UTC),)
+    assert date_by_rule(time=time).times == (datetime(2024, 1, 1, tzinfo=UTC),)
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00"])
-def test_times_that_their_offset_takes_out_of_the_calendar_are_errors(time: str) -> None:
+def test_times_whose_offset_leads_out_of_the_calendar_are_errors(time: str) -> None:
     with pytest.raises(CatalogueError, match="lies outside the years 1 to 9999"):
-        dated(time=datetime.fromisoformat(time))
+        date_by_rule(time=datetime.fromisoformat(time))
     compact = time.replace(":", "")
-    dating = dated(f"{compact}.tif", pattern=r"(?P<time>.+)\.tif", time_format="%Y-%m-%dT%H%M%S%z")
-    assert (dating.times, codes(dating)) == ((), ["impossible_time"])
+    dating = date_by_rule(
+        f"{compact}.tif", pattern=r"(?P<time>.+)\.tif", time_format="%Y-%m-%dT%H%M%S%z"
+    )
+    assert (dating.times, warning_codes(dating)) == ((), ["impossible_time"])
 
 
-def test_each_band_of_a_series_has_its_time_and_they_an_interval(tmp_path: Path) -> None:
+def test_each_band_of_a_series_has_its_time_and_the_series_an_interval(tmp_path: Path) -> None:
     texts = [f"2024-01-01T0{hour}:00:00Z" for hour in (0, 1, 2, 3)]
     raster = read_path(write_raster(tmp_path / "a.tif", count=4, descriptions=texts))
     times = tuple(datetime(2024, 1, 1, hour, tzinfo=UTC) for hour in (0, 1, 2, 3))
@@ -206,24 +210,24 @@ def test_each_band_of_a_series_has_its_time_and_they_an_interval(tmp_path: Path)
 
 def test_two_times_or_unequal_steps_make_no_interval() -> None:
     day = "2024-01-0{}".format
-    assert dated(tags=TimeTags(bands=(day(1), day(2)))).interval is None
-    assert dated(tags=TimeTags(bands=(day(1), day(2), day(4)))).interval is None
+    assert date_by_rule(tags=TimeTags(bands=(day(1), day(2)))).interval is None
+    assert date_by_rule(tags=TimeTags(bands=(day(1), day(2), day(4)))).interval is None
 
 
 def test_times_of_bands_are_ascending_and_distinct() -> None:
-    dating = dated(tags=TimeTags(bands=("2024-01-02", "2024-01-01", "2024-01-02")))
+    dating = date_by_rule(tags=TimeTags(bands=("2024-01-02", "2024-01-01", "2024-01-02")))
     assert [time.day for time in dating.times] == [1, 2]
 
 
-def test_bands_whose_times_are_partly_missing_are_noted() -> None:
-    dating = dated(tags=TimeTags(bands=("2024-01-01", "quality", None)))
-    assert codes(dating) == ["band_times_incomplete"]
+def test_bands_whose_times_are_partly_missing_give_a_warning() -> None:
+    dating = date_by_rule(tags=TimeTags(bands=("2024-01-01", "quality", None)))
+    assert warning_codes(dating) == ["band_times_incomplete"]
     assert [time is not None for time in dating.bands] == [True, False, False]
 
 
 def test_descriptions_that_only_contain_numbers_are_not_times() -> None:
-    dating = dated(tags=TimeTags(bands=("B04", "NDVI 2024-01-01 to 2024-02-01", "1000")))
-    assert (dating.times, codes(dating)) == ((), [])
+    dating = date_by_rule(tags=TimeTags(bands=("B04", "NDVI 2024-01-01 to 2024-02-01", "1000")))
+    assert (dating.times, warning_codes(dating)) == ((), [])
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_descriptions_that_only_contain_numbers_are_not_times() -> None:
         ({"timestamp": "2024-01-01T00:00:00Z"}, {}),
     ],
 )
-def test_metadata_of_a_band_say_its_time(
+def test_metadata_of_a_band_give_its_time(
     tmp_path: Path, band: dict[str, str], dataset: dict[str, str]
 ) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", band_tags=[band], tags=dataset))
@@ -281,28 +285,28 @@ NOON = datetime(2024, 1, 1, 12, 30, tzinfo=UTC)
     ],
 )
 def test_a_date_and_a_time_of_day_make_one_time(tmp_path: Path, metadata: dict[str, str]) -> None:
-    of_the_band = read_path(write_raster(tmp_path / "a.tif", band_tags=[metadata]))
-    assert (of_the_band.times, codes(of_the_band)) == ((NOON,), [])
+    band_raster = read_path(write_raster(tmp_path / "a.tif", band_tags=[metadata]))
+    assert (band_raster.times, warning_codes(band_raster)) == ((NOON,), [])
     if "T" not in metadata.get("DATE", "") + metadata.get("TIME", "").lstrip("T"):
-        of_the_file = read_path(write_raster(tmp_path / "b.tif", tags=metadata))
-        assert (of_the_file.times, codes(of_the_file)) == ((NOON,), [])
+        file_raster = read_path(write_raster(tmp_path / "b.tif", tags=metadata))
+        assert (file_raster.times, warning_codes(file_raster)) == ((NOON,), [])
 
 
 def test_an_hour_of_one_digit_is_read() -> None:
-    found = band_time(None, {"DATE": "2024-01-01", "TIME": "9:30"}, {})
-    assert found.text == "2024-01-01 09:30"
+    time = band_time(None, {"DATE": "2024-01-01", "TIME": "9:30"}, {})
+    assert time.text == "2024-01-01 09:30"
 
 
 def test_a_date_alone_is_its_midnight_and_a_time_of_day_alone_is_not_a_date(tmp_path: Path) -> None:
-    alone = read_path(write_raster(tmp_path / "a.tif", band_tags=[{"DATE": "2024-01-01"}]))
-    assert alone.times == (datetime(2024, 1, 1, tzinfo=UTC),)
+    date_only = read_path(write_raster(tmp_path / "a.tif", band_tags=[{"DATE": "2024-01-01"}]))
+    assert date_only.times == (datetime(2024, 1, 1, tzinfo=UTC),)
     blank = {"DATE": "2024-01-01", "TIME": "  "}
-    beside = read_path(write_raster(tmp_path / "b.tif", band_tags=[blank]))
-    assert beside.times == alone.times
-    clock = read_path(write_raster(tmp_path / "c.tif", band_tags=[{"TIME": "12:30"}]))
-    assert (clock.times, codes(clock)) == ((), [])
-    unread = read_path(write_raster(tmp_path / "d.tif", tags={"DATE": "2024-01-01"}))
-    assert unread.times == ()
+    with_blank_time = read_path(write_raster(tmp_path / "b.tif", band_tags=[blank]))
+    assert with_blank_time.times == date_only.times
+    time_only = read_path(write_raster(tmp_path / "c.tif", band_tags=[{"TIME": "12:30"}]))
+    assert (time_only.times, warning_codes(time_only)) == ((), [])
+    tags_of_file = read_path(write_raster(tmp_path / "d.tif", tags={"DATE": "2024-01-01"}))
+    assert tags_of_file.times == ()
 
 
 @pytest.mark.parametrize("time", ["noon", "12", "36", "25:00"])
@@ -312,10 +316,10 @@ def test_a_date_beside_a_time_that_cannot_be_read_gives_a_warning_and_no_midnigh
     metadata = {"DATE": "2024-01-01", "TIME": time}
     raster = read_path(write_raster(tmp_path / "a.tif", band_tags=[metadata]))
     assert raster.times == ()
-    assert codes(raster) == ["impossible_time" if time == "25:00" else "unreadable_time"]
+    assert warning_codes(raster) == ["impossible_time" if time == "25:00" else "unreadable_time"]
 
 
-def test_a_time_of_day_of_a_band_does_not_hide_what_else_the_band_says() -> None:
+def test_a_time_of_day_of_a_band_does_not_hide_its_other_times() -> None:
     grib = {"TIME": "12:30", "GRIB_VALID_TIME": "1704067200 sec UTC"}
     assert band_time(None, grib, {}).text == "2024-01-01T00:00:00+00:00"
 
@@ -324,7 +328,7 @@ def test_an_acquisition_that_is_not_a_time_is_a_warning(tmp_path: Path) -> None:
     raster = read_path(
         write_raster(tmp_path / "a.tif", imagery={"ACQUISITIONDATETIME": "in week 5"})
     )
-    assert (raster.times, codes(raster)) == ((), ["unreadable_time"])
+    assert (raster.times, warning_codes(raster)) == ((), ["unreadable_time"])
 
 
 @pytest.mark.parametrize(
@@ -343,18 +347,20 @@ def test_ten_or_thirteen_digits_are_an_epoch_unless_they_begin_with_19_or_20(
     text: str, time: datetime
 ) -> None:
     assert parse_time_or_epoch(text) == time.replace(tzinfo=UTC)
-    assert dated(f"x_{text}.tif", pattern=r"_(?P<time>\d+)\.").times == (time.replace(tzinfo=UTC),)
+    assert date_by_rule(f"x_{text}.tif", pattern=r"_(?P<time>\d+)\.").times == (
+        time.replace(tzinfo=UTC),
+    )
 
 
 @pytest.mark.parametrize("text", ["978307200", "978307200000", "2401011200", "1711101200Z"])
-def test_so_many_digits_that_may_be_either_are_not_a_time(text: str) -> None:
-    dating = dated(f"x_{text}.tif", pattern=r"_(?P<time>\w+)\.")
+def test_digits_that_are_neither_a_date_nor_an_epoch_are_not_a_time(text: str) -> None:
+    dating = date_by_rule(f"x_{text}.tif", pattern=r"_(?P<time>\w+)\.")
     assert dating.times == ()
-    assert codes(dating)[0] in ("unreadable_time", "impossible_time")
+    assert warning_codes(dating)[0] in ("unreadable_time", "impossible_time")
 
 
 def test_a_number_that_describes_a_band_is_not_an_epoch(tmp_path: Path) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", descriptions=["1711101200"]))
-    assert (raster.times, codes(raster)) == ((), [])
+    assert (raster.times, warning_codes(raster)) == ((), [])
     raster = read_path(write_raster(tmp_path / "b.tif", descriptions=["2024010112"]))
     assert raster.times == (datetime(2024, 1, 1, 12, tzinfo=UTC),)

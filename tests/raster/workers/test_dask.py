@@ -24,7 +24,8 @@ from pipeline.raster.workers.dask import DaskReader
 from pipeline.raster.workers.threads import ThreadReader
 from pipeline.raster.workers.versions import package_versions
 from pipeline.settings import Runner, Settings, read_settings
-from pipeline.storage import StoredFile, list_files, literal_location
+from pipeline.storage import StoredFile
+from tests.raster.workers.test_pool import list_rasters, write_copies
 from tests.support.commands import RASTERSOURCES, run, without_progress
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
@@ -42,36 +43,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @contextmanager
-def reader_of(runner: Runner, address: str | None = None) -> Iterator[Reader]:
+def open_runner(runner: Runner, address: str | None = None) -> Iterator[Reader]:
     with open_reader(Settings(workers=2), keep_raster, runner, address) as reader:
         yield reader
 
 
-def listed(folder: Path) -> list[StoredFile]:
-    return [
-        item
-        for item in list_files([literal_location(folder)], [folder])
-        if isinstance(item, StoredFile)
-    ]
+def write_mixed(folder: Path) -> list[StoredFile]:
+    """Write some hundred files of many kinds, one in six of them broken in some way."""
+    for index in range(240):
+        path = folder / f"{index:03}_2024010{index % 9 + 1}T0000Z.tif"
+        write_kind(path, index)
+    return list_rasters(folder)
 
 
-def copies(folder: Path, count: int) -> list[StoredFile]:
-    original = write_raster(folder / "0000.tif").read_bytes()
-    for number in range(1, count):
-        (folder / f"{number:04}.tif").write_bytes(original)
-    return listed(folder)
-
-
-def mixed(folder: Path) -> list[StoredFile]:
-    """Some hundred files of many kinds, one in six of them broken in some way."""
-    for number in range(240):
-        path = folder / f"{number:03}_2024010{number % 9 + 1}T0000Z.tif"
-        write_kind(path, number)
-    return listed(folder)
-
-
-def write_kind(path: Path, number: int) -> None:
-    match number % 30:
+def write_kind(path: Path, index: int) -> None:
+    match index % 30:
         case 0:
             path.write_bytes(b"")
         case 1:
@@ -84,12 +70,12 @@ def write_kind(path: Path, number: int) -> None:
             path.write_bytes(b"not a TIFF")
         case _:
             write_raster(
-                path, crs=("EPSG:28992", "EPSG:32631")[number % 2],
-                transform=Affine(10, 0, 155_000 + 10 * number, 0, -10, 463_000),
-                dtype=("float32", "uint8", "int16")[number % 3], nodata=(None, 0, 7)[number % 3],
+                path, crs=("EPSG:28992", "EPSG:32631")[index % 2],
+                transform=Affine(10, 0, 155_000 + 10 * index, 0, -10, 463_000),
+                dtype=("float32", "uint8", "int16")[index % 3], nodata=(None, 0, 7)[index % 3],
                 tags={"TIFFTAG_DATETIME": "2024:01:02 03:04:05"},
             )  # fmt: skip
-            if number % 7 == 0:
+            if index % 7 == 0:
                 path.with_suffix(".tfw").write_text("10\n0\n0\n-10\n5\n5\n")
 
 
@@ -97,10 +83,10 @@ def write_kind(path: Path, number: int) -> None:
 def test_every_runner_reads_the_same_in_the_same_order(
     runner: Runner, tmp_path: Path, cluster: Cluster
 ) -> None:
-    files = mixed(tmp_path)
-    with reader_of("processes") as reader:
+    files = write_mixed(tmp_path)
+    with open_runner("processes") as reader:
         expected = list(reader(files, OPTIONS))
-    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+    with open_runner(runner, cluster.address if runner == "dask" else None) as reader:
         outcomes = list(reader(files, OPTIONS))
         again = list(reader(files[:10], OPTIONS))
     assert outcomes == expected
@@ -114,21 +100,20 @@ def test_every_runner_reads_the_same_in_the_same_order(
 def test_every_runner_assigns_values_by_file(
     runner: Runner, tmp_path: Path, cluster: Cluster
 ) -> None:
-    for number in range(20):
-        write_raster(tmp_path / f"{number:02}.tif", crs=None, nodata=None)
-    listed = list_files([literal_location(tmp_path)], [tmp_path])
-    files = [file for file in listed if isinstance(file, StoredFile)]
-    said = [
-        AssignedValues(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)
+    for index in range(20):
+        write_raster(tmp_path / f"{index:02}.tif", crs=None, nodata=None)
+    files = list_rasters(tmp_path)
+    values = [
+        AssignedValues(f"EPSG:326{31 + index % 20}", nodata=str(index)) for index in range(20)
     ]
     options = {
         file.uri: replace(OPTIONS, assigned=assigned)
-        for file, assigned in zip(files, said, strict=True)
+        for file, assigned in zip(files, values, strict=True)
     }
-    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
-        outcomes = [one for one in reader(files, options) if isinstance(one, RasterFile)]
-    assert [(one.georeference.projection, one.fill_value) for one in outcomes] == [
-        (one.crs, f"{one.nodata}.0") for one in said
+    with open_runner(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = [item for item in reader(files, options) if isinstance(item, RasterFile)]
+    assert [(raster.georeference.projection, raster.fill_value) for raster in outcomes] == [
+        (assigned.crs, f"{assigned.nodata}.0") for assigned in values
     ]
 
 
@@ -136,13 +121,13 @@ def test_every_runner_assigns_values_by_file(
 def test_every_runner_dates_each_file_by_its_own_rule(
     runner: Runner, tmp_path: Path, cluster: Cluster
 ) -> None:
-    files = copies(tmp_path, 50)
+    files = write_copies(tmp_path, 50)
     times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(50)]
     options = {
         file.uri: replace(OPTIONS, time_rule=TimeRule(time))
         for file, time in zip(files, times, strict=True)
     }
-    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+    with open_runner(runner, cluster.address if runner == "dask" else None) as reader:
         outcomes = list(reader(files, options))
     assert [outcome.times for outcome in outcomes if isinstance(outcome, RasterFile)] == [
         (time,) for time in times
@@ -150,10 +135,10 @@ def test_every_runner_dates_each_file_by_its_own_rule(
 
 
 def test_a_worker_killed_at_work_costs_no_file(tmp_path: Path, cluster: Cluster) -> None:
-    files = copies(tmp_path, 1_000)
+    files = write_copies(tmp_path, 1_000)
     with (
         Client(cluster.address, set_as_default=False) as watcher,
-        reader_of("dask", cluster.address) as reader,
+        open_runner("dask", cluster.address) as reader,
     ):
         address, pid = next(iter(watcher.run(os.getpid).items()))
         outcomes, killed = [], False
@@ -168,9 +153,9 @@ def test_a_worker_killed_at_work_costs_no_file(tmp_path: Path, cluster: Cluster)
 
 
 def has_work_when_stopped(watcher: Client, address: str, pid: int) -> bool:
-    """Stops a worker; whether the scheduler waits for chunks of it. Lets it go on where it does not."""
+    """Stop a worker; return whether the scheduler waits for its chunks. Continue the worker if it does not."""
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.1)  # for what it said before
+    time.sleep(0.1)  # its earlier messages arrive
     if watcher.processing()[address]:
         return True
     os.kill(pid, signal.SIGCONT)
@@ -178,10 +163,10 @@ def has_work_when_stopped(watcher: Client, address: str, pid: int) -> bool:
 
 
 def test_a_file_that_crashes_its_process_costs_no_worker(tmp_path: Path, cluster: Cluster) -> None:
-    files = copies(tmp_path, 2)
+    files = write_copies(tmp_path, 2)
     with Client(cluster.address, set_as_default=False) as watcher:
         before = watcher.run(os.getpid)
-        with reader_of("dask", cluster.address) as reader:
+        with open_runner("dask", cluster.address) as reader:
             outcomes = list(reader(files, CRASHING))
             after = list(reader(files, OPTIONS))
         assert before.items() <= watcher.run(os.getpid).items()
@@ -190,36 +175,38 @@ def test_a_file_that_crashes_its_process_costs_no_worker(tmp_path: Path, cluster
 
 
 def test_a_file_that_ends_worker_after_worker_is_rejected_alone(tmp_path: Path) -> None:
-    copies(tmp_path, 40)
+    write_copies(tmp_path, 40)
     (tmp_path / "0017.tif").rename(tmp_path / f"0017 {FATAL}.tif")
-    files = listed(tmp_path)
-    # Three workers, as Dask may not start one anew that dies while it starts.
+    files = list_rasters(tmp_path)
+    # Three workers, because Dask may not restart a worker that dies while it starts.
     with (
-        local_cluster(tmp_path, 3, allowed_failures=0) as own,
-        reader_of("dask", own.address) as reader,
+        local_cluster(tmp_path, 3, allowed_failures=0) as own_cluster,
+        open_runner("dask", own_cluster.address) as reader,
     ):
         outcomes = list(reader(files, OPTIONS))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
-    rejected = {i: o for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
+    rejected = {
+        index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Rejection)
+    }
     assert list(rejected) == [17]
     assert rejected[17].code == "unreadable"
     assert "ends the Dask worker that tries (1 did)" in rejected[17].message
     assert rejected[17].fingerprint == files[17].fingerprint
 
 
-def test_what_this_machine_sees_and_a_worker_does_not_is_an_error_of_the_machines(
+def test_a_file_that_only_this_machine_sees_is_an_error_of_the_machines(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    copies(tmp_path, 1)
+    write_copies(tmp_path, 1)
     (tmp_path / "0000.tif").rename(tmp_path / f"{UNSEEN}.tif")
-    files = listed(tmp_path)
-    with reader_of("dask", cluster.address) as reader:
+    files = list_rasters(tmp_path)
+    with open_runner("dask", cluster.address) as reader:
         with pytest.raises(CatalogueError, match="the same files at the same paths"):
             list(reader(files, OPTIONS))
         files[0].path.unlink()
-        (gone,) = reader(files, OPTIONS)
-    assert isinstance(gone, Rejection)
-    assert gone.code == "not_found"
+        (rejection,) = reader(files, OPTIONS)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == "not_found"
 
 
 def test_a_worker_of_another_version_reads_nothing(
@@ -230,13 +217,13 @@ def test_a_worker_of_another_version_reads_nothing(
         lambda: {**package_versions(), "PROJ": "4.9.3"},
     )
     with (
-        reader_of("dask", cluster.address) as reader,
+        open_runner("dask", cluster.address) as reader,
         pytest.raises(CatalogueError, match=r"has PROJ \d+\.\S+, and not 4\.9\.3; give every"),
     ):
-        list(reader(copies(tmp_path, 1), OPTIONS))
+        list(reader(write_copies(tmp_path, 1), OPTIONS))
 
 
-def test_a_worker_without_this_package_says_so(
+def test_a_worker_without_this_package_is_reported(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "not_over_there.py").write_text("def read_chunk(versions, job): ...")
@@ -245,84 +232,90 @@ def test_a_worker_without_this_package_says_so(
         "pipeline.raster.workers.dask.read_chunk", import_module("not_over_there").read_chunk
     )
     with (
-        reader_of("dask", cluster.address) as reader,
+        open_runner("dask", cluster.address) as reader,
         pytest.raises(CatalogueError, match=r"does not have this package .*not_over_there"),
     ):
-        list(reader(copies(tmp_path, 1), OPTIONS))
+        list(reader(write_copies(tmp_path, 1), OPTIONS))
 
 
 def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path, cluster: Cluster) -> None:
     impossible = ReadOptions(time_rule=TimeRule(pattern="("))
     runners: list[tuple[Runner, str | None]] = [("threads", None), ("dask", cluster.address)]
     for runner, address in runners:
-        with reader_of(runner, address) as reader:
+        with open_runner(runner, address) as reader:
             with pytest.raises(CatalogueError, match="pattern"):
-                list(reader(copies(tmp_path, 3), impossible))
-            assert len(list(reader(copies(tmp_path, 3), OPTIONS))) == 3
+                list(reader(write_copies(tmp_path, 3), impossible))
+            assert len(list(reader(write_copies(tmp_path, 3), OPTIONS))) == 3
 
 
-def test_a_scheduler_that_goes_is_one_sentence(tmp_path: Path) -> None:
-    files = copies(tmp_path, 300)
-    with local_cluster(tmp_path, 1) as own, reader_of("dask", own.address) as reader:
+def test_a_scheduler_that_stops_gives_one_sentence(tmp_path: Path) -> None:
+    files = write_copies(tmp_path, 300)
+    with (
+        local_cluster(tmp_path, 1) as own_cluster,
+        open_runner("dask", own_cluster.address) as reader,
+    ):
         results = iter(reader(files, OPTIONS))
         next(results)
-        own.process.kill()
+        own_cluster.process.kill()
         with pytest.raises(TransientError, match="does not answer; try again when it runs"):
             list(results)
 
 
-def test_a_scheduler_without_workers_is_one_sentence(
+def test_a_scheduler_without_workers_gives_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.workers.dask.SECONDS_WITHOUT_WORKERS", 0.5)
     with (
-        local_cluster(tmp_path, 0) as own,
-        reader_of("dask", own.address) as reader,
+        local_cluster(tmp_path, 0) as own_cluster,
+        open_runner("dask", own_cluster.address) as reader,
         pytest.raises(TransientError, match="has no workers; start some"),
     ):
-        list(reader(copies(tmp_path, 1), OPTIONS))
+        list(reader(write_copies(tmp_path, 1), OPTIONS))
 
 
 @pytest.mark.parametrize("address", ["here", "http://localhost:8786", "tcp://:1", "tcp://a:b", ""])
 def test_an_invalid_address_is_an_error(address: str) -> None:
-    with pytest.raises(CatalogueError, match="Dask scheduler"), reader_of("dask", address):
+    with pytest.raises(CatalogueError, match="Dask scheduler"), open_runner("dask", address):
         pass
 
 
-def test_a_scheduler_that_is_away_is_one_sentence() -> None:
-    with pytest.raises(TransientError, match="does not answer"), reader_of("dask", "127.0.0.1:1"):
+def test_a_scheduler_that_does_not_run_gives_one_sentence() -> None:
+    with pytest.raises(TransientError, match="does not answer"), open_runner("dask", "127.0.0.1:1"):
         pass
 
 
 @pytest.mark.parametrize("runner", ["processes", "threads"])
 def test_only_dask_has_a_scheduler(runner: Runner) -> None:
-    with pytest.raises(CatalogueError, match="--runner dask"), reader_of(runner, "tcp://a:1"):
+    with pytest.raises(CatalogueError, match="--runner dask"), open_runner(runner, "tcp://a:1"):
         pass
 
 
-def test_register_on_a_cluster_says_what_it_says_elsewhere(
+def test_register_on_a_cluster_prints_the_usual_results(
     tmp_path: Path, cluster: Cluster, database_url: str, engine: Engine
 ) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
-    copies(folder, 30)
+    write_copies(folder, 30)
     write_raster(folder / "nowhere.tif", crs=None)
     command = [*RASTERSOURCES, "register", folder, "--organisation", "Owner", "--create"]
-    where: dict[str, Any] = {"RASTERSOURCES_DATABASE_URL": database_url, "TMPDIR": tmp_path / "tmp"}
+    settings: dict[str, Any] = {
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "TMPDIR": tmp_path / "tmp",
+    }
     (tmp_path / "tmp").mkdir()
-    done = run([*command, "--scheduler", cluster.address], status=3, **where)
+    done = run([*command, "--scheduler", cluster.address], status=3, **settings)
     assert done.stdout.startswith("30 registered, 0 unchanged, 1 rejected")
     (rejection,) = without_progress(done.stderr)
     assert rejection.endswith("[missing_crs]")
     assert list((tmp_path / "tmp").iterdir()) == []
-    again = run([*command, "--runner", "threads"], status=3, **where)
+    again = run([*command, "--runner", "threads"], status=3, **settings)
     assert again.stdout.startswith("0 registered, 30 unchanged, 1 rejected")
     with engine.connect() as connection:
         count = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
     assert count == 30
 
 
-def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
+def test_the_runner_of_the_settings_is_used_unless_another_is_named(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")

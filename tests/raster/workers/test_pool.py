@@ -22,32 +22,34 @@ from tests.support.reading import keep_raster, read_in_new_processes
 pytestmark = pytest.mark.usefixtures("new_children")
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
-"""On a name of many digits its search takes longer than the universe has left."""
+"""A search with this pattern in a name of many digits practically never ends."""
 
 
-def rasters(folder: Path, count: int) -> list[StoredFile]:
+def list_rasters(folder: Path) -> list[StoredFile]:
+    items = list_files([literal_location(folder)], [folder])
+    return [item for item in items if isinstance(item, StoredFile)]
+
+
+def write_copies(folder: Path, count: int) -> list[StoredFile]:
+    """Write copies of one file, called 0000.tif, 0001.tif and so on."""
     original = write_raster(folder / "0000.tif").read_bytes()
-    for number in range(1, count):
-        (folder / f"{number:04}.tif").write_bytes(original)
-    return [
-        item
-        for item in list_files([literal_location(folder)], [folder])
-        if isinstance(item, StoredFile)
-    ]
+    for index in range(1, count):
+        (folder / f"{index:04}.tif").write_bytes(original)
+    return list_rasters(folder)
 
 
-Started = Callable[[], list[int]]
+ListPids = Callable[[], list[int]]
 
 
 @pytest.fixture
-def started() -> Started:
-    """Return the processes that this test started to read files; earlier tests may have left theirs."""
-    before = children(os.getpid())
-    return lambda: [child for child in children(os.getpid()) if child not in before]
+def list_new_readers() -> ListPids:
+    """A function that lists the processes that read files for this test, without those of earlier tests."""
+    before = find_readers(os.getpid())
+    return lambda: [child for child in find_readers(os.getpid()) if child not in before]
 
 
-def children(pid: int) -> list[int]:
-    """The processes that read files for a process; servers of fixtures may run beside them."""
+def find_readers(pid: int) -> list[int]:
+    """Return the processes that read files for a process, without servers of fixtures."""
     return [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -63,13 +65,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_what_many_processes_read_is_what_one_reads_and_in_order(tmp_path: Path) -> None:
-    files = rasters(tmp_path, 200)
+def test_many_processes_read_the_same_as_one_in_the_same_order(tmp_path: Path) -> None:
+    files = write_copies(tmp_path, 200)
     assert list(read_in_new_processes(files, ReadOptions(), 2)) == [read(file) for file in files]
 
 
 def test_rejections_keep_their_place(tmp_path: Path) -> None:
-    files: list[StoredFile | Rejection] = [*rasters(tmp_path, 5)]
+    files: list[StoredFile | Rejection] = [*write_copies(tmp_path, 5)]
     (tmp_path / "bad.tif").write_bytes(b"no")
     files.insert(2, find_file(tmp_path / "bad.tif", [tmp_path]))
     files.insert(4, Rejection("file:///gone.tif", "not_found", "it is gone"))
@@ -83,7 +85,7 @@ def test_rejections_keep_their_place(tmp_path: Path) -> None:
 
 
 def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
-    files = rasters(tmp_path, 4)
+    files = write_copies(tmp_path, 4)
 
     options = {
         file.uri: ReadOptions(budget=Budget(pixels=1 if file.path.name == "0002.tif" else 1000))
@@ -110,7 +112,7 @@ def chunks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_a_file_that_takes_too_long_is_rejected_at_once_and_alone(
     tmp_path: Path, chunks: list[list[str]]
 ) -> None:
-    rasters(tmp_path, 8)
+    write_copies(tmp_path, 8)
     slow = tmp_path / f"0004{'1' * 60}.tif"
     (tmp_path / "0004.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
@@ -123,12 +125,12 @@ def test_a_file_that_takes_too_long_is_rejected_at_once_and_alone(
     assert chunks == [["0000"], ["0001", "0002"], first, rest, ["0007"]]
 
 
-@pytest.mark.parametrize(("mischief", "code"), [(hang, "timeout"), (crash, "unreadable")])
+@pytest.mark.parametrize(("fault", "code"), [(hang, "timeout"), (crash, "unreadable")])
 def test_a_file_that_cannot_be_placed_is_rejected_and_the_rest_is_read(
-    mischief: Callable[[], None], code: str, tmp_path: Path, chunks: list[list[str]]
+    fault: Callable[[], None], code: str, tmp_path: Path, chunks: list[list[str]]
 ) -> None:
-    files = odd_rasters(tmp_path)
-    with ProcessReader(1, FaultyPlacement(mischief)) as pool:
+    files = write_odd_rasters(tmp_path)
+    with ProcessReader(1, FaultyPlacement(fault)) as pool:
         outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
     assert codes == ["ok", "ok", "ok", "ok", code, "ok", "ok", "ok"]
@@ -136,30 +138,29 @@ def test_a_file_that_cannot_be_placed_is_rejected_and_the_rest_is_read(
     assert chunks[2:] == [together, *([name] for name in together), ["0007"]]
 
 
-@pytest.mark.parametrize("mischief", [hang, crash])
+@pytest.mark.parametrize("fault", [hang, crash])
 def test_files_that_cannot_be_placed_together_are_placed_alone(
-    mischief: Callable[[], None], tmp_path: Path
+    fault: Callable[[], None], tmp_path: Path
 ) -> None:
-    files = odd_rasters(tmp_path)
-    with ProcessReader(1, FaultyPlacement(mischief, least=2)) as pool:
+    files = write_odd_rasters(tmp_path)
+    with ProcessReader(1, FaultyPlacement(fault, least=2)) as pool:
         outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
 
-def odd_rasters(folder: Path) -> list[StoredFile]:
-    """Rasters of which one has the odd width."""
-    rasters(folder, 8)
+def write_odd_rasters(folder: Path) -> list[StoredFile]:
+    """Write rasters of which one has the odd width."""
+    write_copies(folder, 8)
     write_raster(folder / "0004.tif", width=FAULTY_WIDTH)
-    found = list_files([literal_location(folder)], [folder])
-    return [file for file in found if isinstance(file, StoredFile)]
+    return list_rasters(folder)
 
 
 def test_a_chunk_may_take_longer_than_one_file(
     tmp_path: Path, chunks: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.raster.workers.pool.GRACE_SECONDS", 0.5)
-    files = rasters(tmp_path, 31)
+    files = write_copies(tmp_path, 31)
     with ProcessReader(1, read_slowly) as pool:
         # The last chunk takes over two seconds, a file 0.15 seconds.
         outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
@@ -167,11 +168,11 @@ def test_a_chunk_may_take_longer_than_one_file(
     assert [len(chunk) for chunk in chunks] == [1, 2, 4, 8, 16]
 
 
-def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path, started: Started) -> None:
-    files = rasters(tmp_path, 300)
+def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path, list_new_readers: ListPids) -> None:
+    files = write_copies(tmp_path, 300)
     reading = read_in_new_processes(files, ReadOptions(), 2)
     outcomes = [next(reading)]
-    for child in started():
+    for child in list_new_readers():
         os.kill(child, signal.SIGKILL)
     outcomes += reading
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
@@ -181,7 +182,7 @@ def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path, started: Started)
 def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
     tmp_path: Path, chunks: list[list[str]]
 ) -> None:
-    files = rasters(tmp_path, 6)
+    files = write_copies(tmp_path, 6)
     fatal = ReadOptions(time_rule=None)  # type: ignore[arg-type]
     options = {file.uri: fatal if file is files[4] else ReadOptions() for file in files}
     outcomes = list(read_in_new_processes(files, options, 1))
@@ -197,21 +198,23 @@ def test_processes_that_never_start_are_a_transient_error(
     get_executable = "pipeline.raster.workers.child.get_executable"
     monkeypatch.setattr(get_executable, lambda: "/bin/false")
     with pytest.raises(TransientError, match="exit status 1"):
-        list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
+        list(read_in_new_processes(write_copies(tmp_path, 3), ReadOptions(), 2))
     monkeypatch.setattr(get_executable, lambda: str(tmp_path / "no python"))
     with pytest.raises(TransientError, match="No such file"):
-        list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
+        list(read_in_new_processes(write_copies(tmp_path, 3), ReadOptions(), 2))
 
 
-def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path, started: Started) -> None:
+def test_a_rule_that_cannot_work_is_raised_to_the_reader(
+    tmp_path: Path, list_new_readers: ListPids
+) -> None:
     options = ReadOptions(time_rule=TimeRule(pattern="("))
     with pytest.raises(CatalogueError):
-        list(read_in_new_processes(rasters(tmp_path, 3), options, 1))
-    assert started() == []
+        list(read_in_new_processes(write_copies(tmp_path, 3), options, 1))
+    assert list_new_readers() == []
 
 
-def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
-    files = rasters(tmp_path, 40)
+def test_an_abandoned_reading_does_not_affect_the_next(tmp_path: Path) -> None:
+    files = write_copies(tmp_path, 40)
     with ProcessReader(2, keep_raster) as pool:
         for _ in range(3):
             with pytest.raises(CatalogueError):
@@ -224,7 +227,7 @@ def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> 
 
 
 def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:
-    (file,) = rasters(tmp_path, 1)
+    (file,) = write_copies(tmp_path, 1)
     taken = 0
 
     def endless() -> Iterator[StoredFile]:
@@ -240,12 +243,14 @@ def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:
     assert taken < 1000 + 500
 
 
-def test_no_process_is_left_when_the_reading_stops(tmp_path: Path, started: Started) -> None:
-    reading = read_in_new_processes(rasters(tmp_path, 50), ReadOptions(), 2)
+def test_no_process_is_left_when_the_reading_stops(
+    tmp_path: Path, list_new_readers: ListPids
+) -> None:
+    reading = read_in_new_processes(write_copies(tmp_path, 50), ReadOptions(), 2)
     next(reading)
-    assert started() != []
+    assert list_new_readers() != []
     reading.close()  # type: ignore[attr-defined]
-    assert started() == []
+    assert list_new_readers() == []
 
 
 PARENT = """
@@ -255,19 +260,19 @@ PARENT = """
     from pipeline.storage import list_files, literal_location
     from tests.support.reading import read_in_new_processes
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets background programs ignore it
     folder = Path(sys.argv[1])
     files = list_files([literal_location(folder)], [folder])
-    for number, _ in enumerate(read_in_new_processes(files, ReadOptions(), 2)):
-        print(number, flush=True)
+    for index, _ in enumerate(read_in_new_processes(files, ReadOptions(), 2)):
+        print(index, flush=True)
         time.sleep(0.1)
 """
 
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that reads for 40 seconds, and has begun to."""
-    rasters(tmp_path, 400)
+    """A process that reads for 40 seconds, and has read its first file."""
+    write_copies(tmp_path, 400)
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -281,7 +286,7 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_workers_end_when_their_parent_is_killed(parent: subprocess.Popen[str]) -> None:
-    workers = children(parent.pid)
+    workers = find_readers(parent.pid)
     assert workers
     parent.kill()
     parent.wait()
@@ -291,14 +296,14 @@ def test_workers_end_when_their_parent_is_killed(parent: subprocess.Popen[str]) 
     assert not any(map(is_alive, workers))
 
 
-def test_ctrl_c_is_for_the_parent_alone(parent: subprocess.Popen[str]) -> None:
-    workers = children(parent.pid)
+def test_only_the_parent_reacts_to_ctrl_c(parent: subprocess.Popen[str]) -> None:
+    workers = find_readers(parent.pid)
     for worker in workers:
         os.kill(worker, signal.SIGINT)
     assert parent.stdout is not None
     lines = [parent.stdout.readline() for _ in range(5)]
     assert all(lines)
-    assert children(parent.pid) == workers
+    assert find_readers(parent.pid) == workers
     os.killpg(parent.pid, signal.SIGINT)
     _, errors = parent.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
