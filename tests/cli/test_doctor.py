@@ -1,4 +1,4 @@
-"""`rastersources doctor` and `open`: what is wrong is named, with what to do about it."""
+"""`rastersources doctor` names problems and what to do about them; `rastersources open` opens a page."""
 
 import json
 import socket
@@ -16,28 +16,28 @@ from tests.support.database import execute
 from tests.support.unprivileged import OBEYS_MODES, needs_setpriv
 
 
-def findings(
+def run_doctor(
     status: int = 0, /, *prefix: str, **changes: str | Path
 ) -> dict[str, list[tuple[str, str]]]:
-    """The states and texts of each subject."""
+    """Run the command; return the states and texts of each subject."""
     command = [*prefix, *RASTERSOURCES, "doctor", "--json"]
     done = run(command, status=status, cwd=REPOSITORY, **changes)
-    found: dict[str, list[tuple[str, str]]] = {}
+    findings: dict[str, list[tuple[str, str]]] = {}
     for line in done.stdout.splitlines():
         finding = json.loads(line)
-        found.setdefault(finding["subject"], []).append((finding["state"], finding["text"]))
-    return found
+        findings.setdefault(finding["subject"], []).append((finding["state"], finding["text"]))
+    return findings
 
 
 def test_a_sound_machine_has_no_problem(database_url: str, tmp_path: Path) -> None:
-    found = findings(RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=tmp_path)
-    states = {state for texts in found.values() for state, _ in texts}
+    findings = run_doctor(RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=tmp_path)
+    states = {state for texts in findings.values() for state, _ in texts}
     assert "problem" not in states
     with psycopg.connect(database_url) as connection:
         query = "SELECT extversion FROM pg_extension WHERE extname = 'postgis'"
         (postgis,) = connection.execute(query).fetchone() or ("none",)
-    assert found["postgis"] == [("ok", f"version {postgis}")]
-    assert found["schema"][0][1].startswith("up to date")
+    assert findings["postgis"] == [("ok", f"version {postgis}")]
+    assert findings["schema"][0][1].startswith("up to date")
     lines = run(
         [*RASTERSOURCES, "doctor"],
         RASTERSOURCES_DATABASE_URL=database_url,
@@ -48,13 +48,13 @@ def test_a_sound_machine_has_no_problem(database_url: str, tmp_path: Path) -> No
 
 def test_a_new_home_is_left_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    found = findings(RASTERSOURCES_HOME=home)
-    assert "not made yet" in found["database"][0][1]
+    findings = run_doctor(RASTERSOURCES_HOME=home)
+    assert "not made yet" in findings["database"][0][1]
     assert not home.exists()
 
 
-def test_what_is_wrong_is_named_with_what_to_do(tmp_path: Path, database_url: str) -> None:
-    found = findings(
+def test_problems_are_named_with_what_to_do(tmp_path: Path, database_url: str) -> None:
+    findings = run_doctor(
         1,
         RASTERSOURCES_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
         RASTERSOURCES_HOME=tmp_path,
@@ -62,11 +62,11 @@ def test_what_is_wrong_is_named_with_what_to_do(tmp_path: Path, database_url: st
         RASTERSOURCES_UPLOAD_RESERVE_BYTES=str(2**62),
         PREFECT_API_URL="http://127.0.0.1:1/api",
     )
-    problems = {name for name, texts in found.items() if texts[0][0] == "problem"}
+    problems = {name for name, texts in findings.items() if texts[0][0] == "problem"}
     assert problems == {"database", "roots", "uploads", "prefect"}
-    assert "mount it, or take it out" in found["roots"][0][1]
-    assert "make room" in found["uploads"][0][1]
-    assert "start it, or correct the variable" in found["prefect"][0][1]
+    assert "mount it, or take it out" in findings["roots"][0][1]
+    assert "make room" in findings["uploads"][0][1]
+    assert "start it, or correct the variable" in findings["prefect"][0][1]
 
 
 def test_a_database_without_postgis_or_schema_is_named(server: str, tmp_path: Path) -> None:
@@ -76,14 +76,14 @@ def test_a_database_without_postgis_or_schema_is_named(server: str, tmp_path: Pa
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
         url = make_url(server).set(database=name).render_as_string(hide_password=False)
         try:
-            found = findings(1, RASTERSOURCES_DATABASE_URL=url, RASTERSOURCES_HOME=tmp_path)
+            findings = run_doctor(1, RASTERSOURCES_DATABASE_URL=url, RASTERSOURCES_HOME=tmp_path)
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-    assert found["postgis"] == [
+    assert findings["postgis"] == [
         ("problem", "not installed; let an administrator run: CREATE EXTENSION postgis")
     ]
-    assert found["schema"][0][0] == "warning"
-    assert "rastersources db migrate" in found["schema"][0][1]
+    assert findings["schema"][0][0] == "warning"
+    assert "rastersources db migrate" in findings["schema"][0][1]
 
 
 def test_a_grid_that_the_catalogue_could_use_is_named(
@@ -94,31 +94,34 @@ def test_a_grid_that_the_catalogue_could_use_is_named(
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": tmp_path,
     }
-    assert len(findings(0, **changes)["proj"]) == 1
-    found = findings(0, **changes, RASTERSOURCES_CRS_POLICY="best-available")["proj"]
-    assert found[1][0] == "warning"
-    # the grid of the British transformation OSTN15, by the name that PROJ publishes it under
-    assert "pyproj sync --file uk_os_OSTN15_NTv2_OSGBtoETRS.tif" in found[1][1]
+    assert len(run_doctor(0, **changes)["proj"]) == 1
+    findings = run_doctor(0, **changes, RASTERSOURCES_CRS_POLICY="best-available")["proj"]
+    assert findings[1][0] == "warning"
+    # the grid of the British transformation OSTN15, as PROJ publishes it
+    assert "pyproj sync --file uk_os_OSTN15_NTv2_OSGBtoETRS.tif" in findings[1][1]
 
 
 @needs_setpriv
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, database_url: str) -> None:
     tmp_path.chmod(0o500)
-    found = findings(
+    findings = run_doctor(
         1,
         *OBEYS_MODES,
         RASTERSOURCES_HOME=tmp_path / "home",
         RASTERSOURCES_DATABASE_URL=database_url,
     )
-    assert "set RASTERSOURCES_HOME" in found["home"][0][1]
+    assert "set RASTERSOURCES_HOME" in findings["home"][0][1]
 
 
 def test_a_password_that_others_can_read_is_named(tmp_path: Path, database_url: str) -> None:
     password = tmp_path / "prefect-password"
     password.write_text("user:secret")
     password.chmod(0o644)
-    found = findings(1, RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_DATABASE_URL=database_url)
-    assert found["home"][1] == ("problem", f"others can read {password}; run: chmod 600 {password}")
+    findings = run_doctor(1, RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_DATABASE_URL=database_url)
+    assert findings["home"][1] == (
+        "problem",
+        f"others can read {password}; run: chmod 600 {password}",
+    )
 
 
 def test_the_next_port_is_the_same_one_every_time() -> None:
@@ -126,13 +129,13 @@ def test_the_next_port_is_the_same_one_every_time() -> None:
         port = taken.getsockname()[1]
         if port > 65000:
             pytest.skip("too near to the last port")
-        chosen = next_free_port("127.0.0.1", port)
-        assert port < chosen < port + 50
-        assert next_free_port("127.0.0.1", port) == chosen
+        free_port = next_free_port("127.0.0.1", port)
+        assert port < free_port < port + 50
+        assert next_free_port("127.0.0.1", port) == free_port
     assert next_free_port("127.0.0.1", port) == port
 
 
-def test_what_is_published_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_published_address_ends_with_its_process(tmp_path: Path) -> None:
     file = tmp_path / "address"
     assert published(file) is None
     with publish(file, "http://127.0.0.1:8000"):
@@ -159,20 +162,21 @@ def test_open_prints_the_address_and_starts_a_browser_where_there_is_one(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with publish(tmp_path / "api-address", address):
-            assert opened(changes) == f"{address}/\n"
+            assert run_open(changes) == f"{address}/\n"
             page = f"{address}/sources/10415ccb-ec31-4d43-bdb3-db597061527b/\n"
-            assert opened({**changes, "BROWSER": browser}, "epth") == page
+            assert run_open({**changes, "BROWSER": browser}, "epth") == page
     assert (tmp_path / "opened").read_text() == page
-    away = run(
+    error = run(
         [*RASTERSOURCES, "open"], status=1, cwd=tmp_path, RASTERSOURCES_BASE_URL=address, **changes
     ).stderr
     assert (
-        away == f"rastersources: no server answers at {address}; start one with: rastersources up\n"
+        error
+        == f"rastersources: no server answers at {address}; start one with: rastersources up\n"
     )
 
 
-def opened(changes: dict[str, str | Path], *words: str) -> str:
-    """What `open` prints on a machine without a display."""
+def run_open(changes: dict[str, str | Path], *words: str) -> str:
+    """Return what `open` prints on a machine without a display."""
     variables = environment(**changes)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         variables.pop(name, None)

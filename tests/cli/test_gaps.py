@@ -26,7 +26,7 @@ interval = "00:05:00"
 
 @pytest.fixture
 def command(tmp_path: Path, database_url: str, engine: Engine) -> Any:
-    """Four tiles in a row without the third, at 00:00, 00:05 without the first, and 00:20."""
+    """A function that runs commands on tiles 0, 1 and 3 of a row, at 00:00, 00:05 (without tile 0) and 00:20."""
     (tmp_path / "sources.toml").write_text(CONFIG)
     for minute, tiles in ((0, (0, 1, 3)), (5, (1, 3)), (20, (0, 1, 3))):
         for tile in tiles:

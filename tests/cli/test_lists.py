@@ -1,4 +1,4 @@
-"""The lists of each group, what the shell completes, and calls that are wrong."""
+"""The lists of each group, completion in the shell, and wrong calls."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.cli import completion
+from tests.cli.conftest import run_command
 from tests.support.commands import RASTERSOURCES, environment, read_terminal, run
 from tests.support.database import execute
 
@@ -36,7 +37,7 @@ folder = "in"
 
 @pytest.fixture(scope="module")
 def people(database_url: str, engine: Engine) -> str:
-    """Two organisations, and a user with two roles in one of them and a key that was revoked."""
+    """The URL of a database with two organisations, and a user with two roles in one of them."""
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner'), ('Other\x1b[2J')")
     execute(engine, "INSERT INTO users (username, email) VALUES ('ann', 'ann@example.org')")
     for role in ("user", "admin"):
@@ -52,33 +53,31 @@ def people(database_url: str, engine: Engine) -> str:
     return database_url
 
 
-def command(url: str, *words: str | Path, status: int = 0) -> str:
-    done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=url)
-    return done.stdout if status == 0 else done.stderr
-
-
-def test_organisations_are_listed_with_what_is_theirs(people: str) -> None:
-    lines = [line.split("\t")[1:] for line in command(people, "organisation", "list").splitlines()]
+def test_organisations_are_listed_with_their_sources_and_users(people: str) -> None:
+    lines = [
+        line.split("\t")[1:] for line in run_command(people, "organisation", "list").splitlines()
+    ]
     assert lines == [["Other?[2J", "0", "0"], ["Owner", "1", "1"]]
     objects = [
-        json.loads(line) for line in command(people, "organisation", "list", "--json").splitlines()
+        json.loads(line)
+        for line in run_command(people, "organisation", "list", "--json").splitlines()
     ]
-    assert [(one["name"], one["sources"], one["users"]) for one in objects] == [
+    assert [(item["name"], item["sources"], item["users"]) for item in objects] == [
         ("Other\x1b[2J", 0, 0),
         ("Owner", 1, 1),
     ]
 
 
 def test_users_and_keys_are_listed_without_secrets(people: str) -> None:
-    prefix, _, secret = command(people, "key", "create", "ann").strip().partition(".")
-    (user,) = command(people, "user", "list").splitlines()
+    prefix, _, secret = run_command(people, "key", "create", "ann").strip().partition(".")
+    (user,) = run_command(people, "user", "list").splitlines()
     assert user.split("\t")[0] == "ann"
     assert "admin of Owner, user of Owner" in user
-    (key,) = command(people, "key", "list").splitlines()
+    (key,) = run_command(people, "key", "list").splitlines()
     assert key.split("\t")[:2] == ["ann", prefix]
     assert key.split("\t")[-1] == "yes"
-    command(people, "key", "revoke", prefix)
-    (key,) = command(people, "key", "list", "ann").splitlines()
+    run_command(people, "key", "revoke", prefix)
+    (key,) = run_command(people, "key", "list", "ann").splitlines()
     assert key.split("\t")[-1] == "no"
     assert secret not in key
 
@@ -86,8 +85,8 @@ def test_users_and_keys_are_listed_without_secrets(people: str) -> None:
 def test_the_definitions_of_a_file_are_listed_without_a_database(tmp_path: Path) -> None:
     config = tmp_path / "sources.toml"
     config.write_text(CONFIG)
-    listed = run([*RASTERSOURCES, "sources", "list", "--config", config]).stdout
-    assert [line.split("\t") for line in listed.splitlines()] == [
+    table = run([*RASTERSOURCES, "sources", "list", "--config", config]).stdout
+    assert [line.split("\t") for line in table.splitlines()] == [
         ["rain", "source", "rain/*.tif, more/*.tif", "Owner", "Private", "every 00:05:00"],
         ["relief", "source", "relief.tif", "Owner", "Public", "0 4 * * *"],
         ["incoming", "drop", "in", "", "", "by hand"],
@@ -100,31 +99,31 @@ def test_the_definitions_of_a_file_are_listed_without_a_database(tmp_path: Path)
     ]
 
 
-def in_terminal(url: str, *words: str, **changes: str) -> str:
-    """What a command shows in a terminal of 100 columns, if `changes` have no others."""
-    ours, theirs = os.openpty()
+def run_in_terminal(url: str, *words: str, **changes: str) -> str:
+    """Run a command in a terminal, of 100 columns unless `changes` say otherwise; return what the terminal shows."""
+    terminal, program_end = os.openpty()
     with subprocess.Popen(
-        [*RASTERSOURCES, *words], stdout=theirs, stderr=theirs,
+        [*RASTERSOURCES, *words], stdout=program_end, stderr=program_end,
         env=environment(**{"TERM": "xterm", "COLUMNS": "100", "RASTERSOURCES_DATABASE_URL": url, **changes}),
     ):  # fmt: skip
-        os.close(theirs)
-        shown = read_terminal(ours)
-    os.close(ours)
-    return shown
+        os.close(program_end)
+        printed = read_terminal(terminal)
+    os.close(terminal)
+    return printed
 
 
-def test_a_terminal_shows_a_table_with_a_head_and_colours_unless_they_are_unwanted(
+def test_a_terminal_shows_a_table_with_a_head_and_colours_unless_switched_off(
     people: str,
 ) -> None:
-    shown = in_terminal(people, "organisation", "list")
-    assert "uuid" in shown.splitlines()[0]
-    assert "\x1b[1m" in shown
-    assert "\t" not in shown
-    plain = in_terminal(people, "organisation", "list", NO_COLOR="1")
+    printed = run_in_terminal(people, "organisation", "list")
+    assert "uuid" in printed.splitlines()[0]
+    assert "\x1b[1m" in printed
+    assert "\t" not in printed
+    plain = run_in_terminal(people, "organisation", "list", NO_COLOR="1")
     assert "uuid" in plain.splitlines()[0]
     assert "\x1b[3" not in plain
-    assert "\x1b[31m" in in_terminal(people, "search", "--bbox", "1")
-    assert "\x1b[" not in in_terminal(people, "search", "--bbox", "1", NO_COLOR="1")
+    assert "\x1b[31m" in run_in_terminal(people, "search", "--bbox", "1")
+    assert "\x1b[" not in run_in_terminal(people, "search", "--bbox", "1", NO_COLOR="1")
 
 
 def test_a_search_in_a_terminal_breaks_no_uuid_and_shows_days(people: str, engine: Engine) -> None:
@@ -137,19 +136,19 @@ def test_a_search_in_a_terminal_breaks_no_uuid_and_shows_days(people: str, engin
         "4, 51, 5, 52, 4, 51, 5, 52, 0.1, -0.1, 100, 'f4' FROM organisations WHERE name = 'Owner'",
     )
     words = "search", "--name-startswith", "water"
-    narrow = in_terminal(people, *words, NO_COLOR="1")
+    narrow = run_in_terminal(people, *words, NO_COLOR="1")
     assert max(map(len, narrow.splitlines()[1:])) <= 100  # the head is bold
     assert "2024-01-01  2024-01-02" in narrow
     assert "uuid" not in narrow
-    (uuid, *_), *others = (line.split("\t") for line in command(people, *words).splitlines())
+    (uuid, *_), *others = (line.split("\t") for line in run_command(people, *words).splitlines())
     assert others == []
-    assert uuid in in_terminal(people, *words, NO_COLOR="1", COLUMNS="160")
-    nothing = in_terminal(people, "search", "--name", "nothing", NO_COLOR="1")
+    assert uuid in run_in_terminal(people, *words, NO_COLOR="1", COLUMNS="160")
+    nothing = run_in_terminal(people, "search", "--name", "nothing", NO_COLOR="1")
     assert nothing == "no raster source matches\r\n"
 
 
-def completed(url: str, words: str, folder: Path) -> list[str]:
-    """What bash is offered for the last word."""
+def complete(url: str, words: str, folder: Path) -> list[str]:
+    """Return what bash offers for the last word."""
     changes: dict[str, Any] = {
         "_RASTERSOURCES_COMPLETE": "complete_bash",
         "COMP_WORDS": f"rastersources {words}",
@@ -166,21 +165,21 @@ def completed(url: str, words: str, folder: Path) -> list[str]:
 def test_the_shell_completes_ids_names_and_modifiers(people: str, tmp_path: Path) -> None:
     (tmp_path / "sources.toml").write_text(CONFIG)
     (tmp_path / "other.toml").write_text('[[source]]\nid = "remote"\n')
-    assert completed(people, "sync r", tmp_path) == ["rain", "relief"]
-    assert completed(people, "sync --config other.toml r", tmp_path) == ["remote"]
-    assert completed(people, "rejected list --definition in", tmp_path) == ["incoming"]
-    assert completed(people, "register . --access-modifier P", tmp_path) == ["Public", "Private"]
-    assert completed(people, "register . --organisation O", tmp_path) == ["Owner"]
-    assert completed(people, "role grant a", tmp_path) == ["ann"]
-    assert completed(people, "search --name-ic", tmp_path) == ["--name-icontains"]
+    assert complete(people, "sync r", tmp_path) == ["rain", "relief"]
+    assert complete(people, "sync --config other.toml r", tmp_path) == ["remote"]
+    assert complete(people, "rejected list --definition in", tmp_path) == ["incoming"]
+    assert complete(people, "register . --access-modifier P", tmp_path) == ["Public", "Private"]
+    assert complete(people, "register . --organisation O", tmp_path) == ["Owner"]
+    assert complete(people, "role grant a", tmp_path) == ["ann"]
+    assert complete(people, "search --name-ic", tmp_path) == ["--name-icontains"]
 
 
-def test_completion_is_silent_where_there_is_nothing(tmp_path: Path) -> None:
-    away = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert completed(away, "role grant a", tmp_path) == []
-    assert completed(away, "sync r", tmp_path) == []
+def test_completion_prints_nothing_if_it_finds_nothing(tmp_path: Path) -> None:
+    missing_database = "postgresql://nobody@127.0.0.1:1/nothing"
+    assert complete(missing_database, "role grant a", tmp_path) == []
+    assert complete(missing_database, "sync r", tmp_path) == []
     (tmp_path / "sources.toml").write_text("[[source]\n")
-    assert completed(away, "sync r", tmp_path) == []
+    assert complete(missing_database, "sync r", tmp_path) == []
     assert list(completion.ids_of({"source": [{"id": 1}, {"id": "a"}]})) == ["a"]
 
 
@@ -204,9 +203,9 @@ def test_completion_is_silent_where_there_is_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_call_is_one_sentence_that_names_the_help(words: str, sentence: str) -> None:
-    said = run([*RASTERSOURCES, *words.split()], status=2).stderr
-    (line,) = said.splitlines()
+def test_a_wrong_call_gives_one_sentence_that_names_the_help(words: str, sentence: str) -> None:
+    errors = run([*RASTERSOURCES, *words.split()], status=2).stderr
+    (line,) = errors.splitlines()
     assert line.startswith("rastersources: ")
     assert sentence in line
     assert line.endswith(" --help")

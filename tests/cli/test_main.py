@@ -40,7 +40,7 @@ KEYS = [
         "rejected retry",
     ],
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_a_help_text(command: str) -> None:
     text = run([*RASTERSOURCES, *command.split(), "--help"]).stdout
     assert "Usage: " in text
     assert len(text.splitlines()) > 5
@@ -68,7 +68,7 @@ def test_inspect_prints_one_object_per_file_in_the_order_of_its_arguments(tmp_pa
     }
 
 
-def test_inspect_ends_with_0_when_nothing_was_refused(tmp_path: Path) -> None:
+def test_inspect_ends_with_0_when_nothing_was_rejected(tmp_path: Path) -> None:
     run([*RASTERSOURCES, "inspect", "--json", write_raster(tmp_path / "good.tif")])
 
 
@@ -83,7 +83,7 @@ def test_inspect_prints_a_table_for_people(tmp_path: Path) -> None:
 
 
 def test_inspect_of_many_processes_keeps_the_order(tmp_path: Path) -> None:
-    paths = [write_raster(tmp_path / f"{number}.tif", width=number + 1) for number in range(30)]
+    paths = [write_raster(tmp_path / f"{index}.tif", width=index + 1) for index in range(30)]
     done = run([*RASTERSOURCES, "inspect", "--json", "-j", "2", *reversed(paths)])
     assert [json.loads(line)["width"] for line in done.stdout.splitlines()] == list(
         range(30, 0, -1)
@@ -110,16 +110,16 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
 ) -> None:
     write_raster(tmp_path / "good.tif")
     register = [*RASTERSOURCES, "register", tmp_path, "--organisation", "Statuses"]
-    refused = run(register, status=1, RASTERSOURCES_DATABASE_URL=database_url)
-    assert 'there is no organisation "Statuses"' in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    failed = run(register, status=1, RASTERSOURCES_DATABASE_URL=database_url)
+    assert 'there is no organisation "Statuses"' in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
     done = run([*register, "--create"], RASTERSOURCES_DATABASE_URL=database_url)
     assert "1 registered, 0 unchanged, 0 rejected" in done.stdout
     write_raster(tmp_path / "bad.tif", crs=None)
-    some = run(register, status=3, RASTERSOURCES_DATABASE_URL=database_url)
-    assert "0 registered, 1 unchanged, 1 rejected" in some.stdout
-    assert f"rejected {(tmp_path / 'bad.tif').as_uri()}: " in some.stderr
-    assert "[missing_crs]" in some.stderr
+    with_rejection = run(register, status=3, RASTERSOURCES_DATABASE_URL=database_url)
+    assert "0 registered, 1 unchanged, 1 rejected" in with_rejection.stdout
+    assert f"rejected {(tmp_path / 'bad.tif').as_uri()}: " in with_rejection.stderr
+    assert "[missing_crs]" in with_rejection.stderr
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
         (["organisation", "add", " "], "1 to 255 characters"),
     ],
 )
-def test_a_wrong_call_is_one_sentence(
+def test_a_wrong_call_gives_one_sentence(
     tmp_path: Path, database_url: str, arguments: list[str], sentence: str
 ) -> None:
     done = run(
@@ -167,7 +167,9 @@ def test_a_wrong_call_is_one_sentence(
         ("RASTERSOURCES_DATABASE_URL", "postgresql://user:secret@localhost:1/x"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence_that_names_it_and_no_secret(name: str, value: str) -> None:
+def test_a_wrong_setting_gives_one_sentence_with_its_name_and_no_secret(
+    name: str, value: str
+) -> None:
     wrong: dict[str, Any] = {name: value}
     done = run([*RASTERSOURCES, "organisation", "add", "X"], status=1, **wrong)
     assert len(done.stderr.splitlines()) == 1
@@ -206,7 +208,7 @@ def test_commands_manage_people_keys_and_layers(tmp_path: Path, database_url: st
         detail = client.get(
             f"/api/v4/rastersources/{source['uuid']}/", auth=("__key__", key)
         ).json()
-        assert [one.rstrip("/").rpartition("/")[2] for one in detail["layers"]] == [layer]
+        assert [url.rstrip("/").rpartition("/")[2] for url in detail["layers"]] == [layer]
         command("key", "revoke", prefix)
         assert client.get("/api/v4/rastersources/", auth=("__key__", key)).status_code == 401
     assert len(command("key", "revoke", prefix, status=1).splitlines()) == 1
@@ -227,7 +229,7 @@ def test_db_migrate_and_downgrade_print_the_revision(database_url: str) -> None:
 
 
 def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
-    paths = [write_raster(tmp_path / f"{number}.tif") for number in range(50)]
+    paths = [write_raster(tmp_path / f"{index}.tif") for index in range(50)]
     command = [*RASTERSOURCES, "inspect", "--json", *paths]
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -240,7 +242,7 @@ def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
     process.wait()
 
 
-def test_files_outside_the_roots_are_refused(tmp_path: Path) -> None:
+def test_files_outside_the_roots_are_rejected(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
@@ -254,27 +256,27 @@ def test_files_outside_the_roots_are_refused(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["error"]["code"] == "not_allowed"
 
 
-def test_a_budget_of_the_settings_refuses_what_goes_beyond_it(tmp_path: Path) -> None:
+def test_a_file_beyond_a_budget_of_the_settings_is_rejected(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", count=3)
     done = run([*RASTERSOURCES, "inspect", "--json", path], status=1, RASTERSOURCES_MAX_BANDS="2")
     assert json.loads(done.stdout)["error"]["code"] == "over_budget"
     run([*RASTERSOURCES, "inspect", "--json", path], RASTERSOURCES_MAX_BANDS="3")
 
 
-NO_UTF_8 = os.fsdecode(b"caf\xe9")
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
 COMMANDS = [
-    ["user", "add", NO_UTF_8],
-    ["user", "add", "ann", "--first-name", NO_UTF_8],
-    ["organisation", "add", NO_UTF_8],
-    ["rejected", "list", f"--definition={NO_UTF_8}"],
-    ["rejected", "retry", "--code", NO_UTF_8],
-    ["sources", "gaps", NO_UTF_8],
-    ["layer", "add", NO_UTF_8, "--source=10415ccb-ec31-4d43-bdb3-db597061527b"],
+    ["user", "add", NOT_UTF_8],
+    ["user", "add", "ann", "--first-name", NOT_UTF_8],
+    ["organisation", "add", NOT_UTF_8],
+    ["rejected", "list", f"--definition={NOT_UTF_8}"],
+    ["rejected", "retry", "--code", NOT_UTF_8],
+    ["sources", "gaps", NOT_UTF_8],
+    ["layer", "add", NOT_UTF_8, "--source=10415ccb-ec31-4d43-bdb3-db597061527b"],
 ]
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:2]))
-def test_an_argument_that_is_not_utf_8_is_one_sentence(
+def test_an_argument_that_is_not_utf_8_gives_one_sentence(
     database_url: str, arguments: list[str]
 ) -> None:
     done = run([*RASTERSOURCES, *arguments], status=1, RASTERSOURCES_DATABASE_URL=database_url)
@@ -284,6 +286,6 @@ def test_an_argument_that_is_not_utf_8_is_one_sentence(
 
 def test_a_deletion_with_a_name_that_is_not_utf_8_is_looked_up(database_url: str) -> None:
     done = run(
-        [*RASTERSOURCES, "restore", NO_UTF_8], status=1, RASTERSOURCES_DATABASE_URL=database_url
+        [*RASTERSOURCES, "restore", NOT_UTF_8], status=1, RASTERSOURCES_DATABASE_URL=database_url
     )
     assert "nothing of that name was deleted" in done.stderr

@@ -1,4 +1,4 @@
-"""What people see of a run: a bar in a terminal, lines elsewhere."""
+"""The progress of a run: a bar in a terminal, lines elsewhere."""
 
 from pathlib import Path
 
@@ -17,30 +17,30 @@ organisation = "Watched"
 
 
 def test_a_terminal_shows_a_bar_that_ends_full(tmp_path: Path, database_url: str) -> None:
-    shown = shown_of(["sync", "--create"], tmp_path, database_url)
-    assert "Registering" in shown
-    assert "7/7" in shown
+    printed = run_on_seven_files(["sync", "--create"], tmp_path, database_url)
+    assert "Registering" in printed
+    assert "7/7" in printed
 
 
-def test_a_plan_registers_nothing_and_says_how_many_files_it_listed(
+def test_a_plan_registers_nothing_and_counts_the_listed_files(
     tmp_path: Path, database_url: str
 ) -> None:
-    shown = shown_of(["plan"], tmp_path, database_url)
-    assert "7 files listed" in shown
-    assert "Registering" not in shown
+    printed = run_on_seven_files(["plan"], tmp_path, database_url)
+    assert "7 files listed" in printed
+    assert "Registering" not in printed
 
 
-def shown_of(words: list[str], folder: Path, database_url: str) -> str:
-    """What a terminal shows of a command that finds seven files."""
-    for number in range(7):
-        write_raster(folder / f"{number}.tif")
+def run_on_seven_files(words: list[str], folder: Path, database_url: str) -> str:
+    """Run a command that finds seven files; return what a terminal shows."""
+    for index in range(7):
+        write_raster(folder / f"{index}.tif")
     (folder / "sources.toml").write_text(CONFIG)
     return run_in_terminal(
         [*RASTERSOURCES, *words], cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
     )
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(
+def test_without_a_terminal_a_line_is_printed_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with progress.show_progress() as watcher:

@@ -1,4 +1,4 @@
-"""What register and sync print: as JSON, quietly, and when they are stopped."""
+"""The output of register and sync: as JSON, with --quiet, and after Ctrl-C."""
 
 import json
 import os
@@ -32,7 +32,7 @@ IS_WAITING = f"SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOC
 
 
 @pytest.fixture
-def held(tmp_path: Path, engine: Engine) -> Iterator[Connection]:
+def lock_connection(tmp_path: Path, engine: Engine) -> Iterator[Connection]:
     """A connection with the lock that the third batch of five files waits for."""
     with engine.begin() as connection:
         connection.exec_driver_sql(HOLD_BATCHES.format(folder=f"{tmp_path.as_uri()}/%%"))
@@ -45,7 +45,7 @@ def held(tmp_path: Path, engine: Engine) -> Iterator[Connection]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two definitions: one with a good and a bad file, and one whose organisation is missing."""
+    """A folder with a definition, a good file and a bad file."""
     (tmp_path / "rain").mkdir()
     write_raster(tmp_path / "rain" / "good.tif")
     write_raster(tmp_path / "rain" / "bad.tif", crs=None)
@@ -60,8 +60,8 @@ def test_json_is_one_object_per_definition(folder: Path, database_url: str, engi
     done = run(command, status=3, cwd=folder, RASTERSOURCES_DATABASE_URL=database_url)
     (document,) = map(json.loads, done.stdout.splitlines())
     assert (document["definition"], document["failure"]) == ("rain", None)
-    (number,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
-    assert document["run"] == number
+    (run_id,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
+    assert document["run"] == run_id
     assert (document["listed"], document["registered"], document["reasons"]) == (
         2,
         1,
@@ -78,20 +78,20 @@ def test_a_quiet_run_prints_failures_only(folder: Path, database_url: str) -> No
     done = run([*register, "Nobody"], status=1, RASTERSOURCES_DATABASE_URL=database_url)
     assert done.stdout == ""
     assert 'there is no organisation "Nobody"' in done.stderr
-    shown = run_in_terminal(
+    printed = run_in_terminal(
         [*register, "Somebody", "--create"], cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
     )
-    assert shown == ""
+    assert printed == ""
     done = run([*register, "Somebody"], status=3, RASTERSOURCES_DATABASE_URL=database_url)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_ctrl_c_says_what_was_saved(
-    tmp_path: Path, database_url: str, engine: Engine, held: Connection
+def test_ctrl_c_reports_what_was_saved(
+    tmp_path: Path, database_url: str, engine: Engine, lock_connection: Connection
 ) -> None:
     first = write_raster(tmp_path / "0.tif")
-    for number in range(1, FILES):
-        shutil.copy(first, tmp_path / f"{number}.tif")
+    for index in range(1, FILES):
+        shutil.copy(first, tmp_path / f"{index}.tif")
     command = [*RASTERSOURCES, "register", tmp_path, "--organisation", "Stopped", "--create"]
     changes = environment(RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_BATCH_SIZE="5")
     saved = "SELECT count(*) FROM raster_files WHERE uri LIKE :folder"
@@ -103,17 +103,17 @@ def test_ctrl_c_says_what_was_saved(
     while not rows(engine, IS_WAITING):
         assert process.poll() is None
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    held.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
+    lock_connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
     printed, errors = process.communicate()
     count = rows(engine, saved, folder=folder)[0].count
     assert 10 <= count < FILES
     assert process.returncode == 130
     assert printed == ""
-    (number,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
+    (run_id,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
     assert errors == (
-        f"rastersources: stopped: {count} files of run {number} (register) were registered and stay; "
-        f"the same command goes on from there, or: rastersources undo {number}\n"
+        f"rastersources: stopped: {count} files of run {run_id} (register) were registered and stay; "
+        f"the same command goes on from there, or: rastersources undo {run_id}\n"
     )
     again = run(command, RASTERSOURCES_DATABASE_URL=database_url)
     assert f"{FILES - count} registered, {count} unchanged, 0 rejected" in again.stdout

@@ -1,4 +1,4 @@
-"""`rastersources search` and `show`: the filters of the API, expected from the places of three rasters and from SQL."""
+"""`rastersources search` and `show`, compared with the places of three rasters and with SQL."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.filters import RASTER_SOURCES
 from pipeline.cli import search
+from tests.cli.conftest import run_command
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
@@ -45,15 +46,11 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory, database_url: str, engin
     return database_url
 
 
-def command(url: str, *words: str, status: int = 0) -> str:
-    done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=url)
-    return done.stdout if status == 0 else done.stderr
-
-
-def found(url: str, *words: str) -> list[str]:
-    """The names of the sources, in the order in which they are printed."""
+def search_names(url: str, *words: str) -> list[str]:
+    """Return the names of the sources, in the printed order."""
     return [
-        json.loads(line)["name"] for line in command(url, "search", "--json", *words).splitlines()
+        json.loads(line)["name"]
+        for line in run_command(url, "search", "--json", *words).splitlines()
     ]
 
 
@@ -76,11 +73,15 @@ def found(url: str, *words: str) -> list[str]:
         (["--as", "member"], ["Rotterdam", "Emmen"]),
     ],
 )
-def test_a_search_finds_what_lies_there(catalogue: str, words: list[str], names: list[str]) -> None:
-    assert found(catalogue, *words) == names
+def test_a_search_finds_the_matching_sources(
+    catalogue: str, words: list[str], names: list[str]
+) -> None:
+    assert search_names(catalogue, *words) == names
     if "--limit" not in words:
-        counting = [word for word in words if not word.startswith("--ordering") and word != "name"]
-        assert command(catalogue, "search", "--count", *counting) == f"{len(names)}\n"
+        words_to_count = [
+            word for word in words if not word.startswith("--ordering") and word != "name"
+        ]
+        assert run_command(catalogue, "search", "--count", *words_to_count) == f"{len(names)}\n"
 
 
 def test_every_filter_of_the_api_is_an_option(catalogue: str) -> None:
@@ -93,16 +94,16 @@ def test_every_filter_of_the_api_is_an_option(catalogue: str) -> None:
     assert len(options) == len(parameters) + len(search.ALIASES)
     for parameter in parameters:
         assert "--" + parameter.replace("__", "-").replace("_", "-") in options
-    shown = command(catalogue, "search", "--help")
-    assert "--name VALUE" in shown
-    assert "--name-icontains VALUE" not in shown
-    assert "-icontains" in shown
+    help_text = run_command(catalogue, "search", "--help")
+    assert "--name VALUE" in help_text
+    assert "--name-icontains VALUE" not in help_text
+    assert "-icontains" in help_text
 
 
 def test_json_has_the_words_of_the_api_and_the_values_of_the_database(
     catalogue: str, engine: Engine
 ) -> None:
-    (line,) = command(catalogue, "search", "--json", "--name", "Fiji").splitlines()
+    (line,) = run_command(catalogue, "search", "--json", "--name", "Fiji").splitlines()
     document = json.loads(line)
     (row,) = rows(engine, "SELECT * FROM raster_sources WHERE name = 'Fiji'")
     assert document["uuid"] == str(row.uuid)
@@ -113,24 +114,29 @@ def test_json_has_the_words_of_the_api_and_the_values_of_the_database(
     assert document["size"] == row.size
 
 
-def test_csv_and_geojson_are_what_other_programs_read(catalogue: str) -> None:
-    table = list(csv.DictReader(command(catalogue, "search", "--csv").splitlines()))
+def test_csv_and_geojson_have_the_forms_that_other_programs_read(catalogue: str) -> None:
+    table = list(csv.DictReader(run_command(catalogue, "search", "--csv").splitlines()))
     assert [(row["name"], float(row["west"]), row["temporal"]) for row in table] == [
         ("Rotterdam", 4.0, "false"),
         ("Emmen", 6.0, "false"),
         ("Fiji", 179.0, "false"),
     ]
-    collection = json.loads(command(catalogue, "search", "--geojson"))
+    collection = json.loads(run_command(catalogue, "search", "--geojson"))
     assert collection["type"] == "FeatureCollection"
-    shapes = {one["properties"]["name"]: one["geometry"] for one in collection["features"]}
+    shapes = {
+        feature["properties"]["name"]: feature["geometry"] for feature in collection["features"]
+    }
     ring = [[4, 51], [4, 52], [6, 52], [6, 51], [4, 51]]
     assert shapes["Rotterdam"] == {"type": "MultiPolygon", "coordinates": [[ring]]}
     assert len(shapes["Fiji"]["coordinates"]) == 2  # cut at the antimeridian
-    assert json.loads(command(catalogue, "search", "--geojson", "--name", "none"))["features"] == []
+    assert (
+        json.loads(run_command(catalogue, "search", "--geojson", "--name", "none"))["features"]
+        == []
+    )
 
 
-def test_a_pipe_gets_one_line_with_tabs_for_each(catalogue: str) -> None:
-    lines = command(catalogue, "search", "--ordering", "name").splitlines()
+def test_a_pipe_gets_one_line_with_tabs_for_each_source(catalogue: str) -> None:
+    lines = run_command(catalogue, "search", "--ordering", "name").splitlines()
     assert [line.split("\t")[1:4] for line in lines] == [
         ["Emmen", "Other", "Private"],
         ["Fiji", "Owner", "Hidden"],
@@ -150,25 +156,27 @@ def test_a_pipe_gets_one_line_with_tabs_for_each(catalogue: str) -> None:
         (["--as", "nobody"], 'there is no user "nobody"; add one with'),
     ],
 )
-def test_a_wrong_value_is_one_sentence(catalogue: str, words: list[str], sentence: str) -> None:
-    said = command(catalogue, "search", *words, status=1)
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+def test_a_wrong_value_gives_one_sentence(catalogue: str, words: list[str], sentence: str) -> None:
+    errors = run_command(catalogue, "search", *words, status=1)
+    assert sentence in errors
+    assert len(errors.splitlines()) == 1
 
 
-def test_show_tells_all_facts_and_draws_the_footprint(
+def test_show_prints_all_fields_and_draws_the_footprint(
     catalogue: str, engine: Engine, tmp_path: Path
 ) -> None:
     (row,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'Rotterdam'")
-    by_uuid = command(catalogue, "show", str(row.uuid))
+    by_uuid = run_command(catalogue, "show", str(row.uuid))
     assert (
-        by_uuid == command(catalogue, "show", "Rotterdam") == command(catalogue, "show", "otterd")
+        by_uuid
+        == run_command(catalogue, "show", "Rotterdam")
+        == run_command(catalogue, "show", "otterd")
     )
-    facts = dict(line.split("  ", 1) for line in by_uuid.splitlines() if "  " in line)
-    assert facts["organisation"].strip() == "Owner"
-    assert facts["spatial_bounds"].strip().startswith("west 4.0000000, south 51.0000000, east 6.0")
-    assert facts["dtype"].strip() == "f4"
-    document: dict[str, Any] = json.loads(command(catalogue, "show", "Rotterdam", "--json"))
+    fields = dict(line.split("  ", 1) for line in by_uuid.splitlines() if "  " in line)
+    assert fields["organisation"].strip() == "Owner"
+    assert fields["spatial_bounds"].strip().startswith("west 4.0000000, south 51.0000000, east 6.0")
+    assert fields["dtype"].strip() == "f4"
+    document: dict[str, Any] = json.loads(run_command(catalogue, "show", "Rotterdam", "--json"))
     (file,) = document["files"]
     assert file["uri"].endswith("/Rotterdam.tif")
     assert (file["width"], file["height"], file["projection"]) == (20, 10, WGS84)
@@ -184,8 +192,8 @@ def test_the_drawing_shows_where_files_lie_and_where_not(tmp_path: Path, catalog
         'group = "all"\n'
     )
     run([*RASTERSOURCES, "sync"], cwd=tmp_path, RASTERSOURCES_DATABASE_URL=catalogue)
-    shown = command(catalogue, "show", "Quarters").splitlines()
-    drawing = [line for line in shown if line.startswith("|")]
+    lines = run_command(catalogue, "show", "Quarters").splitlines()
+    drawing = [line for line in lines if line.startswith("|")]
     half, columns = len(drawing) // 2, len(drawing[0]) - 2
     assert drawing[:half] == [f"|{'#' * (columns // 2)}{'.' * (columns // 2)}|"] * half
     assert drawing[-half:] == [f"|{'.' * (columns // 2)}{'#' * (columns // 2)}|"] * half
@@ -194,19 +202,19 @@ def test_the_drawing_shows_where_files_lie_and_where_not(tmp_path: Path, catalog
 
 
 def test_a_name_of_several_sources_lists_them(catalogue: str, engine: Engine) -> None:
-    said = command(catalogue, "show", "m", status=1)
+    errors = run_command(catalogue, "show", "m", status=1)
     uuids = {
         str(row.uuid)
         for row in rows(
             engine, "SELECT uuid FROM raster_sources WHERE name IN ('Rotterdam', 'Emmen')"
         )
     }
-    assert "give the uuid of one" in said.splitlines()[0]
-    assert {uuid for uuid in uuids if uuid in said} == uuids
-    assert "Fiji" not in said
-    nothing = command(catalogue, "show", "nothing", status=1)
-    assert 'no raster source is called "nothing"; search' in nothing
-    unknown = command(catalogue, "show", str(UUID(int=0)), status=1)
+    assert "give the uuid of one" in errors.splitlines()[0]
+    assert {uuid for uuid in uuids if uuid in errors} == uuids
+    assert "Fiji" not in errors
+    not_found = run_command(catalogue, "show", "nothing", status=1)
+    assert 'no raster source is called "nothing"; search' in not_found
+    unknown = run_command(catalogue, "show", str(UUID(int=0)), status=1)
     assert f'no raster source has the uuid "{UUID(int=0)}"; search' in unknown
 
 

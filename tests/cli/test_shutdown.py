@@ -13,20 +13,20 @@ import os, threading
 from pipeline.cli.shutdown import exit_on_signals
 
 def end():
-    os.kill(os.getpid(), {number})
+    os.kill(os.getpid(), {signal_number})
 
 try:
     with exit_on_signals():
         {during}
 finally:
     print("stopped what was started", flush=True)
-# Python waits for this thread when it shuts down, as it does for those of a pool
+# Python waits for this thread when it shuts down, as for the threads of a pool
 threading.Thread(target=lambda: (threading.main_thread().join(), end(), threading.Event().wait())).start()
 """
 
 
-def run_with(number: Signals, during: str) -> "subprocess.CompletedProcess[str]":
-    program = PROGRAM.format(number=int(number), during=during)
+def run_program(signal_number: Signals, during: str) -> "subprocess.CompletedProcess[str]":
+    program = PROGRAM.format(signal_number=int(signal_number), during=during)
     return subprocess.run(
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
     )  # fmt: skip
@@ -36,27 +36,27 @@ IN_PYDANTIC = """import typing, pydantic
         kind = typing.Annotated[int, pydantic.PlainSerializer(lambda _: end())]
         pydantic.TypeAdapter(kind).dump_python(1)
 """
-"""It makes an error of its own of any exception."""
+"""pydantic turns any exception into an error of its own."""
 
 
 @pytest.mark.parametrize("during", ["end()", IN_PYDANTIC], ids=["ours", "pydantic"])
-@pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
-def test_a_signal_ends_a_process_in_order(number: Signals, during: str) -> None:
-    done = run_with(number, during)
+@pytest.mark.parametrize("signal_number", [SIGTERM, SIGHUP])
+def test_a_signal_ends_a_process_in_order(signal_number: Signals, during: str) -> None:
+    done = run_program(signal_number, during)
     assert (done.returncode, done.stdout, done.stderr) == (143, "stopped what was started\n", "")
 
 
-def test_a_terminal_that_is_closed_does_not_end_what_is_to_outlive_it() -> None:
-    program = PROGRAM.partition("# Python")[0].format(number=int(SIGHUP), during="end()")
+def test_a_closed_terminal_does_not_end_a_program_under_nohup() -> None:
+    program = PROGRAM.partition("# Python")[0].format(signal_number=int(SIGHUP), during="end()")
     command = ["nohup", sys.executable, "-c", program]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "stopped what was started\n"
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
-def test_a_signal_while_python_shuts_down_prints_nothing(number: Signals) -> None:
-    done = run_with(number, "pass")
-    assert (done.returncode, done.stderr) == (-number, "")
+@pytest.mark.parametrize("signal_number", [SIGTERM, SIGINT])
+def test_a_signal_while_python_shuts_down_prints_nothing(signal_number: Signals) -> None:
+    done = run_program(signal_number, "pass")
+    assert (done.returncode, done.stderr) == (-signal_number, "")
     assert done.stdout == "stopped what was started\n"
 
 

@@ -35,8 +35,8 @@ SERVING = {
 RUNNING = {"distributed", "prefect"}
 
 
-def start(*arguments: str | Path, database: str = "") -> tuple[int, set[str]]:
-    """The number of processes that a command starts, and the packages that it imports."""
+def measure_start(*arguments: str | Path, database: str = "") -> tuple[int, set[str]]:
+    """Run a command; return the number of processes that it starts, and the packages that it imports."""
     done = run(
         [sys.executable, "-c", PROGRAM, *arguments],
         RASTERSOURCES_DATABASE_URL=database,
@@ -48,7 +48,7 @@ def start(*arguments: str | Path, database: str = "") -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_help_imports_the_command_line_only(arguments: list[str]) -> None:
-    processes, packages = start(*arguments)
+    processes, packages = measure_start(*arguments)
     assert processes == 0
     assert not packages & (READING | SERVING | RUNNING | {"obstore", "pydantic", "rich"})
 
@@ -57,7 +57,7 @@ def test_help_imports_the_command_line_only(arguments: list[str]) -> None:
 def test_inspect_reads_a_file_in_one_process_and_imports_no_raster_library_itself(
     tmp_path: Path, form: list[str]
 ) -> None:
-    processes, packages = start("inspect", *form, write_raster(tmp_path / "a.tif"))
+    processes, packages = measure_start("inspect", *form, write_raster(tmp_path / "a.tif"))
     assert processes == 1
     assert not packages & (READING | SERVING | RUNNING)
 
@@ -66,7 +66,7 @@ def test_inspect_reads_a_file_in_one_process_and_imports_no_raster_library_itsel
 def test_a_command_about_people_imports_no_geometries(
     arguments: list[str], database_url: str
 ) -> None:
-    processes, packages = start(*arguments, database=database_url)
+    processes, packages = measure_start(*arguments, database=database_url)
     assert processes == 0
     others = {"alembic", "cronsim", "geoalchemy2", "obstore", "starlette"}
     assert not packages & (READING | RUNNING | others)
@@ -77,6 +77,6 @@ def test_register_leaves_the_raster_libraries_to_the_processes_that_read(
 ) -> None:
     write_raster(tmp_path / "a.tif")
     options = "--organisation", "Owner", "--create"
-    processes, packages = start("register", tmp_path, *options, database=database_url)
+    processes, packages = measure_start("register", tmp_path, *options, database=database_url)
     assert processes == 2
     assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "starlette"})

@@ -34,8 +34,8 @@ def folder(tmp_path: Path, engine: Engine) -> Path:
     empty_catalogue(engine)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        for number in range(6):
-            write_raster(tmp_path / name / f"{number}.tif", width=10 + number)
+        for index in range(6):
+            write_raster(tmp_path / name / f"{index}.tif", width=10 + index)
     (tmp_path / "sources.toml").write_text(CONFIG)
     return tmp_path
 
@@ -43,14 +43,16 @@ def folder(tmp_path: Path, engine: Engine) -> Path:
 @pytest.fixture
 def command(folder: Path, database_url: str) -> Any:
     def command(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-        whole = [*RASTERSOURCES, *words]
-        return run(whole, status=status, cwd=folder, RASTERSOURCES_DATABASE_URL=database_url)
+        words_of_command = [*RASTERSOURCES, *words]
+        return run(
+            words_of_command, status=status, cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
+        )
 
     return command
 
 
-def counts(printed: str) -> dict[str, dict[str, int]]:
-    """Definition -> kind -> number, of the JSON lines of a plan."""
+def read_counts(printed: str) -> dict[str, dict[str, int]]:
+    """Return the counts by definition and kind, from the JSON lines of a plan."""
     plans = [json.loads(line) for line in printed.splitlines()]
     return {
         plan["definition"]: {kind: count for kind, count in plan["counts"].items() if count}
@@ -58,42 +60,42 @@ def counts(printed: str) -> dict[str, dict[str, int]]:
     }
 
 
-def test_plan_ends_with_2_while_there_is_something_to_do_and_with_0_afterwards(
-    folder: Path, command: Any
-) -> None:
-    unknown = command("plan", "--json", status=1).stdout
-    assert counts(unknown) == {"one": {"add": 6}, "two": {"add": 6}}
-    command("sync", status=1)  # nobody said that the organisation may be made
-    for line in unknown.splitlines():
+def test_plan_returns_2_while_there_is_work_and_0_afterwards(folder: Path, command: Any) -> None:
+    plan_without_owner = command("plan", "--json", status=1).stdout
+    assert read_counts(plan_without_owner) == {"one": {"add": 6}, "two": {"add": 6}}
+    command("sync", status=1)  # --create would add the organisation
+    for line in plan_without_owner.splitlines():
         assert 'there is no organisation "Owner"' in json.loads(line)["refusal"]
     command("organisation", "add", "Owner")
-    assert counts(command("plan", "--json", status=2).stdout) == counts(unknown)
+    assert read_counts(command("plan", "--json", status=2).stdout) == read_counts(
+        plan_without_owner
+    )
     assert "12 registered, 0 unchanged, 0 rejected" in command("sync").stdout
-    assert counts(command("plan", "--json").stdout) == {
+    assert read_counts(command("plan", "--json").stdout) == {
         "one": {"unchanged": 6}, "two": {"unchanged": 6},
     }  # fmt: skip
     assert "0 registered, 12 unchanged" in command("sync").stdout
     (folder / "two" / "5.tif").unlink()
     table = command("plan", status=2).stdout
     assert f"missing {file_uri(folder / 'two' / '5.tif')}" in table
-    assert counts(command("plan", "two", "--json", status=2).stdout) == {
+    assert read_counts(command("plan", "two", "--json", status=2).stdout) == {
         "two": {"unchanged": 5, "missing": 1}
     }
-    assert counts(command("plan", "one", "--json").stdout) == {"one": {"unchanged": 6}}
+    assert read_counts(command("plan", "one", "--json").stdout) == {"one": {"unchanged": 6}}
 
 
-def test_sync_runs_what_is_named_and_says_what_is_not_there(folder: Path, command: Any) -> None:
+def test_sync_runs_named_definitions_and_reports_unknown_ones(folder: Path, command: Any) -> None:
     assert "6 registered" in command("sync", "two", "--create").stdout
-    refused = command("sync", "three", status=1)
-    assert 'there is no definition "three"; there are: one, two' in refused.stderr
+    failed = command("sync", "three", status=1)
+    assert 'there is no definition "three"; there are: one, two' in failed.stderr
 
 
-def test_one_definition_that_fails_does_not_keep_the_others_from_being_synced(
+def test_a_definition_that_fails_does_not_stop_the_sync_of_others(
     folder: Path, command: Any
 ) -> None:
     command("sync", "--create")
-    for number in range(3):
-        (folder / "one" / f"{number}.tif").unlink()
+    for index in range(3):
+        (folder / "one" / f"{index}.tif").unlink()
     (folder / "two" / "0.tif").unlink()
     done = command("sync", status=1)
     assert '3 of the 6 files of "one" are missing, more than 20%' in done.stderr
@@ -104,7 +106,7 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_synced(
     command("plan")
 
 
-def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
+def test_a_definition_that_fails_does_not_stop_the_plan_of_others(
     folder: Path, command: Any
 ) -> None:
     (folder / "in").mkdir()
@@ -112,7 +114,7 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
     drop = '[[drop]]\nid = "in"\nfolder = "in"\norganisation = "Nobody"\n'
     (folder / "sources.toml").write_text(drop + CONFIG)
     plans = command("plan", "--json", status=1).stdout
-    assert counts(plans) == {"one": {"add": 6}, "two": {"add": 6}, "in": {}}
+    assert read_counts(plans) == {"one": {"add": 6}, "two": {"add": 6}, "in": {}}
     refusals = {plan["definition"]: plan["refusal"] for plan in map(json.loads, plans.splitlines())}
     advice = (
         '"in" names the organisation "Nobody", which does not exist; '
@@ -121,7 +123,7 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
     assert refusals == {"one": None, "two": None, "in": advice}
 
 
-def test_refused_files_are_named_and_give_3(folder: Path, command: Any) -> None:
+def test_rejected_files_are_named_and_the_status_is_3(folder: Path, command: Any) -> None:
     (folder / "one" / "bad.tif").write_bytes(b"no TIFF")
     done = command("sync", "--create", status=3)
     assert "12 registered, 0 unchanged, 1 rejected" in done.stdout
@@ -131,18 +133,18 @@ def test_refused_files_are_named_and_give_3(folder: Path, command: Any) -> None:
     assert "[not_a_geotiff]" in command("plan").stdout  # nothing to do
 
 
-def test_unregister_takes_out_and_restore_brings_back(folder: Path, command: Any) -> None:
+def test_unregister_removes_files_and_restore_brings_them_back(folder: Path, command: Any) -> None:
     command("sync", "--create")
     done = command("unregister", "one/0.tif", folder / "two")
     assert (
         done.stdout == "7 files and 0 sources taken out of the catalogue; 2 sources stayed, empty\n"
     )
-    kept = command("sync")
-    assert "0 registered, 5 unchanged, 0 rejected, 7 withheld" in kept.stdout
-    assert "`rastersources restore` lists them" in kept.stderr
-    listed = command("restore").stdout
-    assert len(listed.splitlines()) == 7
-    assert file_uri(folder / "one" / "0.tif") in listed
+    after_deletion = command("sync")
+    assert "0 registered, 5 unchanged, 0 rejected, 7 withheld" in after_deletion.stdout
+    assert "`rastersources restore` lists them" in after_deletion.stderr
+    deletions = command("restore").stdout
+    assert len(deletions.splitlines()) == 7
+    assert file_uri(folder / "one" / "0.tif") in deletions
     assert "1 deletion lifted" in command("restore", "one/0.tif").stdout
     assert "1 registered, 5 unchanged, 0 rejected, 6 withheld" in command("sync").stdout
     assert "6 deletions lifted" in command("restore", "two").stdout
@@ -151,9 +153,7 @@ def test_unregister_takes_out_and_restore_brings_back(folder: Path, command: Any
     assert "nothing of that name was deleted" in unknown.stderr
 
 
-def test_unregister_and_restore_know_files_by_whatever_way_they_are_named(
-    folder: Path, command: Any
-) -> None:
+def test_unregister_and_restore_accept_every_path_of_a_file(folder: Path, command: Any) -> None:
     (folder / "link").symlink_to("one")
     (folder / "one" / "own.tif").symlink_to("5.tif")
     command("sync", "--create")
@@ -196,11 +196,11 @@ def test_a_definition_that_names_its_uuid_can_be_renamed(
 ) -> None:
     uuid = "0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11"
     config = CONFIG.partition('[[source]]\nid = "two"')
-    named = f'{config[1]}{config[2]}uuid = "{uuid}"\n'
-    (folder / "sources.toml").write_text(named)
+    with_uuid = f'{config[1]}{config[2]}uuid = "{uuid}"\n'
+    (folder / "sources.toml").write_text(with_uuid)
     command("sync", "--create")
-    (folder / "sources.toml").write_text(named.replace('id = "two"', 'id = "new"'))
+    (folder / "sources.toml").write_text(with_uuid.replace('id = "two"', 'id = "new"'))
     assert "pruned two: 0 sources removed, 1 kept" in command("sync", "--prune").stderr
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT uuid::text, definition FROM raster_sources"))
-        assert [tuple(row) for row in found] == [(uuid, "new")]
+        sources = connection.execute(text("SELECT uuid::text, definition FROM raster_sources"))
+        assert [tuple(row) for row in sources] == [(uuid, "new")]

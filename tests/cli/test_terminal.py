@@ -1,4 +1,4 @@
-"""Names of files and raster sources cannot steer the terminal that shows them."""
+"""Names of files and raster sources cannot control the terminal that shows them."""
 
 import unicodedata
 from pathlib import Path
@@ -14,15 +14,15 @@ from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import write_raster
 
 NAME = "a \x1b]0;pwned\x07 b\x9b2J\r\nrefused c"
-SHOWN = "a ?]0;pwned? b?2J??refused c"
+PRINTED_NAME = "a ?]0;pwned? b?2J??refused c"
 CONFIG = '[[source]]\nid = "named"\nfiles = "*.tif"\norganisation = "Owner"\n'
 
 
-def test_each_control_character_is_shown_as_a_question_mark_and_nothing_else() -> None:
-    for number in [*range(0x300), 0x2028, 0x1F600]:
-        controls = unicodedata.category(chr(number)) == "Cc"
-        assert strip_control_characters(f"a{chr(number)}b") == (
-            "a?b" if controls else f"a{chr(number)}b"
+def test_only_control_characters_become_question_marks() -> None:
+    for code_point in [*range(0x300), 0x2028, 0x1F600]:
+        is_control = unicodedata.category(chr(code_point)) == "Cc"
+        assert strip_control_characters(f"a{chr(code_point)}b") == (
+            "a?b" if is_control else f"a{chr(code_point)}b"
         )
 
 
@@ -31,35 +31,35 @@ def test_an_error_of_two_lines_is_printed_on_two_lines(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "rastersources: one ?[2J\nrastersources: two\n"
 
 
-def test_a_source_that_moves_is_shown_by_its_name_as_it_is_printable(
+def test_a_source_that_moves_is_shown_without_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_moved(MovedSource(str(uuid4()), NAME, 1, 2.0))
-    assert f"  {SHOWN} (1 file)\n" in capsys.readouterr().out
+    assert f"  {PRINTED_NAME} (1 file)\n" in capsys.readouterr().out
 
 
-def test_a_name_that_a_client_gave_does_not_steer_the_terminal(
+def test_a_name_that_a_client_gave_does_not_control_the_terminal(
     tmp_path: Path, database_url: str, engine: Engine
 ) -> None:
     write_raster(tmp_path / "a.tif")
     (tmp_path / "sources.toml").write_text(CONFIG)
 
-    def printed(*words: str) -> str:
+    def run_in_folder(*words: str) -> str:
         done = run([*RASTERSOURCES, *words], cwd=tmp_path, RASTERSOURCES_DATABASE_URL=database_url)
         return done.stdout + done.stderr
 
-    printed("sync", "--create")
+    run_in_folder("sync", "--create")
     with engine.begin() as connection:
         query = text("UPDATE raster_sources SET name = :name RETURNING uuid")
         uuid = str(connection.execute(query, {"name": NAME}).scalar_one())
-    assert printed("sources", "gaps", uuid).startswith(f"{SHOWN}  {uuid}  ")
-    printed("unregister", uuid)
-    assert f"  {uuid}  {SHOWN}  file://" in printed("restore")
+    assert run_in_folder("sources", "gaps", uuid).startswith(f"{PRINTED_NAME}  {uuid}  ")
+    run_in_folder("unregister", uuid)
+    assert f"  {uuid}  {PRINTED_NAME}  file://" in run_in_folder("restore")
 
 
-def test_a_sidecar_does_not_steer_the_terminal(tmp_path: Path) -> None:
+def test_a_sidecar_does_not_control_the_terminal(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a\x1b]0;pwned\x07.tif")
     path.with_name(f"{path.name}.aux.xml").write_text("<PAMDataset/>")
-    shown = run([*RASTERSOURCES, "inspect", path]).stdout
-    assert " a?]0;pwned?.tif.aux.xml " in shown
-    assert "\x1b" not in shown
+    printed = run([*RASTERSOURCES, "inspect", path]).stdout
+    assert " a?]0;pwned?.tif.aux.xml " in printed
+    assert "\x1b" not in printed

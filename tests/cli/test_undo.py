@@ -1,4 +1,4 @@
-"""The command `undo`: it shows what it would take back, asks, and takes it back."""
+"""The command `undo` shows what it would take back, asks, and takes it back."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from tests.support.factory import write_raster
 @pytest.fixture
 def folder(tmp_path: Path, engine: Engine) -> Path:
     execute(engine, "TRUNCATE raster_sources, rejected_files, sync_runs CASCADE")
-    for number, name in enumerate("abc"):
-        write_raster(tmp_path / f"{name}.tif", width=10 + number)
+    for index, name in enumerate("abc"):
+        write_raster(tmp_path / f"{name}.tif", width=10 + index)
     return tmp_path
 
 
@@ -27,57 +27,55 @@ def command(url: str, *words: str | Path, status: int = 0) -> str:
 
 
 def register(url: str, folder: Path, status: int = 0) -> str:
-    """Register a folder; return the number of the run that it prints."""
+    """Register a folder; return the id of the run that it prints."""
     printed = command(url, "register", folder, "--organisation", "Owner", "--create", status=status)
-    found = re.search(r", run (\d+)$", printed, re.MULTILINE)
-    assert found is not None
-    return found[1]
+    match = re.search(r", run (\d+)$", printed, re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
-def test_a_mistaken_register_is_one_command_to_undo(
+def test_one_command_undoes_a_mistaken_register(
     folder: Path, database_url: str, engine: Engine
 ) -> None:
-    number = register(database_url, folder)
-    taken = command(database_url, "undo", number, "--yes")
-    assert taken.endswith(": 3 files, 3 raster sources and 0 rejections taken back\n")
-    assert taken.startswith(f"run {number} of register, ")
+    run_id = register(database_url, folder)
+    undone = command(database_url, "undo", run_id, "--yes")
+    assert undone.endswith(": 3 files, 3 raster sources and 0 rejections taken back\n")
+    assert undone.startswith(f"run {run_id} of register, ")
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(0,)]
-    again = command(database_url, "undo", number, "--yes")
-    assert again == f"run {number} of register left nothing to take back\n"
-    assert register(database_url, folder) == str(int(number) + 1)
+    undone_again = command(database_url, "undo", run_id, "--yes")
+    assert undone_again == f"run {run_id} of register left nothing to take back\n"
+    assert register(database_url, folder) == str(int(run_id) + 1)
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
 
 
 def test_without_yes_undo_shows_and_changes_nothing(
     folder: Path, database_url: str, engine: Engine
 ) -> None:
-    number = register(database_url, folder)
+    run_id = register(database_url, folder)
     execute(engine, "UPDATE raster_sources SET name = 'mine' WHERE name = 'a'")
-    preview = command(database_url, "undo", number, "--dry-run")
+    preview = command(database_url, "undo", run_id, "--dry-run")
     first, second = preview.splitlines()
     assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be taken back")
     assert re.fullmatch(r"stays: raster source \S+ mine: people changed it since", second)
-    asked = command(database_url, "undo", number, status=1)
-    assert "give --yes" in asked
+    refusal = command(database_url, "undo", run_id, status=1)
+    assert "give --yes" in refusal
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
 
 
-def test_undo_of_an_unknown_run_says_where_the_numbers_are(database_url: str) -> None:
+def test_undo_of_an_unknown_run_names_the_list_of_runs(database_url: str) -> None:
     printed = command(database_url, "undo", "123456", "--yes", status=1)
     assert printed == "rastersources: run 123456 does not exist; see: rastersources runs list\n"
 
 
-def test_runs_are_listed_with_how_they_ended_the_newest_first(
-    folder: Path, database_url: str
-) -> None:
+def test_runs_are_listed_with_their_ends_the_newest_first(folder: Path, database_url: str) -> None:
     first = register(database_url, folder)
     command(database_url, "undo", first, "--yes")
     second = register(database_url, folder)
     command(database_url, "register", folder, "--organisation", "Nobody", status=1)
     lines = command(database_url, "runs", "list").splitlines()
-    found = {number: rest for number, *rest in (line.split("\t") for line in lines)}
-    assert list(found) == sorted(found, key=int, reverse=True)
-    failed, completed, undone = found.values()
+    runs = {run_id: rest for run_id, *rest in (line.split("\t") for line in lines)}
+    assert list(runs) == sorted(runs, key=int, reverse=True)
+    failed, completed, undone = runs.values()
     assert [run[2] for run in (failed, completed, undone)] == ["failed", "completed", "taken back"]
     assert (completed[0], completed[4:]) == ("register", ["3", "3", "0", ""])
     assert 'no organisation "Nobody"' in failed[-1]
@@ -86,11 +84,11 @@ def test_runs_are_listed_with_how_they_ended_the_newest_first(
     assert command(database_url, "runs", "list", "--definition", "other") == ""
 
 
-def test_rejections_are_grouped_by_reason_and_earlier_ones_only_counted(
+def test_rejections_are_grouped_by_reason_and_earlier_ones_are_counted(
     folder: Path, database_url: str
 ) -> None:
-    for number in range(12):
-        (folder / f"empty{number}.tif").write_bytes(b"")
+    for index in range(12):
+        (folder / f"empty{index}.tif").write_bytes(b"")
     write_raster(folder / "nowhere.tif", crs=None)
     words = ("register", folder, "--organisation", "Owner", "--create")
     printed = command(database_url, *words, status=3).splitlines()

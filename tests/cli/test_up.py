@@ -1,4 +1,4 @@
-"""`rastersources up`, which `make run` calls: everything from one command, and all of it gone afterwards."""
+"""`rastersources up`, which `make run` calls, starts everything and stops all of it at the end."""
 
 import os
 import signal
@@ -35,16 +35,16 @@ SAMPLES = REPOSITORY / "sample_data" / "sources.toml"
 
 
 class Running:
-    """A running `up`, with what it printed."""
+    """A process that runs `up`, with its output."""
 
     def __init__(self, home: Path, config: Path, *options: str) -> None:
-        self.port, self.pages = free_port(), free_port()
+        self.port, self.prefect_port = free_port(), free_port()
         self.lines: list[str] = []
         changes = environment(
             RASTERSOURCES_HOME=home,
             RASTERSOURCES_API_WORKERS="2",
             RASTERSOURCES_PORT=str(self.port),
-            RASTERSOURCES_PREFECT_PORT=str(self.pages),
+            RASTERSOURCES_PREFECT_PORT=str(self.prefect_port),
             TMPDIR=home,
             **SERVER_VARIABLES,
         )
@@ -59,8 +59,8 @@ class Running:
         for line in self.process.stdout:
             self.lines.append(line)
 
-    def records(self) -> dict[str, Any]:
-        """The list, as soon as it answers."""
+    def wait_for_list(self) -> dict[str, Any]:
+        """Return the list of raster sources, as soon as the API answers."""
         while True:
             assert self.process.poll() is None, self.lines
             try:
@@ -73,23 +73,23 @@ class Running:
             return page
 
     def wait_for_samples(self) -> None:
-        while self.records()["count"] < 10:
+        while self.wait_for_list()["count"] < 10:
             time.sleep(0.1)
 
     def wait_for_pages(self) -> None:
-        self.until(lambda: is_open(self.pages))
+        self.wait_until(lambda: is_open(self.prefect_port))
 
-    def until(self, happened: Callable[[], bool]) -> None:
-        while not happened():
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             assert self.process.poll() is None, self.lines
             time.sleep(0.1)
 
     def lines_with(self, words: str) -> list[str]:
         return [line for line in self.lines if words in line]
 
-    def end(self, number: int) -> int:
-        """Send a signal as a terminal does, to the whole group; the exit status."""
-        os.killpg(self.process.pid, number)
+    def send_signal(self, signal_number: int) -> int:
+        """Send a signal to the whole group, as a terminal does; return the exit status."""
+        os.killpg(self.process.pid, signal_number)
         status = self.process.wait()
         assert self.process.stdout
         return status
@@ -105,29 +105,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def up(home: Path, config: Path, *options: str) -> Iterator[Running]:
-    """A running `up`, which is ended at the end of the block."""
+    """Run `up` until the end of the block."""
     running = Running(home, config, *options)
     yield running
     if running.process.poll() is None:
-        running.end(signal.SIGTERM)
+        running.send_signal(signal.SIGTERM)
     assert running.process.stdout
     running.process.stdout.close()
 
 
 @pytest.fixture
 def running(home: Path) -> Iterator[Running]:
-    """One that serves the samples."""
+    """An `up` that serves the samples."""
     with up(home, SAMPLES, "--create") as running:
         yield running
 
 
-def pids_of(home: Path, words: str) -> set[int]:
-    """The processes in whose command line these words are."""
+def find_pids(home: Path, words: str) -> set[int]:
+    """Return the ids of the processes with these words in their command line."""
     return {pid for pid, command in find_processes(home).items() if words in command}
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Return whether a program listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -135,18 +135,18 @@ def is_open(port: int) -> bool:
 def test_it_serves_the_samples_and_stops_all_that_it_started(home: Path, running: Running) -> None:
     running.wait_for_samples()
     running.wait_for_pages()
-    running.until(lambda: bool(running.lines_with("Three commands worth trying")))
-    pages = f"http://127.0.0.1:{running.pages}"
+    running.wait_until(lambda: bool(running.lines_with("Three commands worth trying")))
+    pages = f"http://127.0.0.1:{running.prefect_port}"
     assert "<title>Prefect" in httpx.get(pages, timeout=60, follow_redirects=True).text
     assert httpx.get(f"{pages}/ui-settings", timeout=60).json()["api_url"] == f"{pages}/api"
-    socket_folder = folder_of_the_socket(home)
+    socket_folder = find_socket_folder(home)
     assert socket_folder.is_dir()
-    assert running.end(signal.SIGTERM) == 0  # the README's test has Ctrl-C
+    assert running.send_signal(signal.SIGTERM) == 0  # the test of the README sends Ctrl-C
     printed = "".join(running.lines)
     assert f"Prefect's pages are at {pages} " in printed
     assert f"the password in {password_file(home)}\n" in printed
     assert server_password(home) not in printed
-    assert not is_open(running.pages)
+    assert not is_open(running.prefect_port)
     assert f"http://127.0.0.1:{running.port}/api/v4/rastersources/" in printed
     assert printed.index(" registered, ") < printed.index("Three commands worth trying")
     assert "Traceback" not in printed
@@ -156,54 +156,56 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(home: Path, running
     assert not (home / "postgres" / "postmaster.pid").exists()
 
 
-def folder_of_the_socket(home: Path) -> Path:
-    """The runtime folder of the private cluster."""
+def find_socket_folder(home: Path) -> Path:
+    """Return the runtime folder of the private cluster."""
     return Path((home / "postgres" / "rastersources.conf").read_text().split('"')[1])
 
 
 def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -> None:
-    running.records()
-    running.end(signal.SIGINT)
+    running.wait_for_list()
+    running.send_signal(signal.SIGINT)
     assert "Traceback" not in "".join(running.lines)
     assert find_processes(home) == {}
 
 
-def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Path) -> None:
+def check_that_a_flow_uses_its_server(home: Path, running: Running, folder: Path) -> None:
     config = folder / "sources.toml"
     config.write_text('[[source]]\nid = "beside"\nfiles = "*.tif"\norganisation = "Owner"\n')
-    running.until(lambda: served_port(home) == running.pages)
+    running.wait_until(lambda: served_port(home) == running.prefect_port)
     run([*FLOWS, "sync", "--create", "--config", config], RASTERSOURCES_HOME=home)
     password = server_password(home)
-    runs = Prefect(f"http://127.0.0.1:{running.pages}/api", password).find("flow_runs")
-    (beside,) = [one for one in runs if one["parameters"].get("config") == str(config)]
-    assert beside["state_name"] == "Completed"
+    runs = Prefect(f"http://127.0.0.1:{running.prefect_port}/api", password).find("flow_runs")
+    (flow_run,) = [run for run in runs if run["parameters"].get("config") == str(config)]
+    assert flow_run["state_name"] == "Completed"
 
 
-def test_it_serves_when_the_first_sync_fails_and_starts_again_what_ends(
+def test_it_serves_after_a_failed_first_sync_and_restarts_what_ends(
     home: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "wrong.toml"
     config.write_text('[[source]]\nid = "x"\nfiles = "*.tif"\norganisation = "Nobody"\n')
     with up(home, config) as running:
-        running.until(lambda: bool(running.lines_with('there is no organisation "Nobody"')))
-        running.records()
+        running.wait_until(lambda: bool(running.lines_with('there is no organisation "Nobody"')))
+        running.wait_for_list()
         running.wait_for_pages()
-        servers = pids_of(home, "flows.schedules.prefect_server")
-        a_flow_beside_it_goes_to_its_server(home, running, tmp_path)
-        for schedules in pids_of(home, "flow schedule"):
+        servers = find_pids(home, "flows.schedules.prefect_server")
+        check_that_a_flow_uses_its_server(home, running, tmp_path)
+        for schedules in find_pids(home, "flow schedule"):
             os.kill(schedules, signal.SIGKILL)
-        running.until(lambda: bool(pids_of(home, "flows.schedules.prefect_server") - servers))
-        (told,) = running.lines_with("ended")
-        assert told.startswith("rastersources: the schedules have ended (status -9)")
+        running.wait_until(
+            lambda: bool(find_pids(home, "flows.schedules.prefect_server") - servers)
+        )
+        (line,) = running.lines_with("ended")
+        assert line.startswith("rastersources: the schedules have ended (status -9)")
         running.process.kill()
         running.process.wait()
     while any("python" in command for command in find_processes(home).values()):
         time.sleep(0.1)
-    assert not is_open(running.pages)
+    assert not is_open(running.prefect_port)
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
 
 
-def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
+def test_a_taken_port_gives_one_sentence(home: Path) -> None:
     up = ["up", "--config", SAMPLES]
     free = {"RASTERSOURCES_PORT": str(free_port()), "RASTERSOURCES_PREFECT_PORT": str(free_port())}
     for command, setting in (
@@ -223,7 +225,7 @@ def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
 
 @pytest.mark.parametrize("command", [["up", "--config", SAMPLES], ["serve"]], ids=["up", "serve"])
 @pytest.mark.parametrize("uploads", ["s3://", "s3://bucket/../up", "file://up"])
-def test_a_wrong_location_of_uploads_is_one_sentence(
+def test_a_wrong_location_of_uploads_gives_one_sentence(
     home: Path, command: list[str | Path], uploads: str
 ) -> None:
     changes: dict[str, Any] = {
@@ -238,7 +240,7 @@ def test_a_wrong_location_of_uploads_is_one_sentence(
     assert done.stdout == ""
 
 
-def test_a_wrong_sources_toml_is_a_sentence_for_each_field_before_anything_starts(
+def test_a_wrong_sources_toml_gives_a_sentence_per_field_before_the_start(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "sources.toml").write_text("[[source]]\nid = 1\n")
@@ -250,5 +252,5 @@ def test_a_wrong_sources_toml_is_a_sentence_for_each_field_before_anything_start
         RASTERSOURCES_HOME=home,
         RASTERSOURCES_PORT=port,
     )
-    named = [line.split(": ")[3] for line in done.stderr.splitlines()]
-    assert named == ["files", "organisation", "id"]
+    fields = [line.split(": ")[3] for line in done.stderr.splitlines()]
+    assert fields == ["files", "organisation", "id"]

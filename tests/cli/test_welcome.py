@@ -22,42 +22,42 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The commands that are printed."""
+def print_commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Print the suggestions; return the commands among them."""
     print_suggestions("http://127.0.0.1:8000")
     return [line.strip() for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
 
 
-@pytest.mark.parametrize("found", [True, False], ids=["on the PATH", "elsewhere"])
+@pytest.mark.parametrize("on_path", [True, False], ids=["on the PATH", "elsewhere"])
 @pytest.mark.parametrize("module", [True, False], ids=["by python -m", "as a program"])
-@pytest.mark.parametrize("below", [True, False], ids=["from above it", "from elsewhere"])
+@pytest.mark.parametrize("from_above", [True, False], ids=["from above it", "from elsewhere"])
 def test_the_printed_commands_work_in_a_shell(
     programs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    found: bool,
+    on_path: bool,
     module: bool,
-    below: bool,
+    from_above: bool,
 ) -> None:
     paths = "/usr/bin:/bin"
-    monkeypatch.setenv("PATH", f"{paths}:{programs}" if found else paths)
+    monkeypatch.setenv("PATH", f"{paths}:{programs}" if on_path else paths)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.setattr(sys, "argv", ["/x/cli.py" if module else str(programs / "rastersources")])
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path if below else tmp_path / "elsewhere")
-    curl, search, psql = lines_of(capsys)
-    assert search.startswith("rastersources ") == found
-    assert (str(tmp_path) in search) == (not found and not below)
+    monkeypatch.chdir(tmp_path if from_above else tmp_path / "elsewhere")
+    curl, search, psql = print_commands(capsys)
+    assert search.startswith("rastersources ") == on_path
+    assert (str(tmp_path) in search) == (not on_path and not from_above)
 
-    def printed(command: str) -> str:
+    def run_in_shell(command: str) -> str:
         script = f'psql() {{ "{programs}/psql" "$@"; }}; {command}'
         return subprocess.run(
             ["sh", "-c", script], capture_output=True, text=True, check=True
         ).stdout
 
-    assert printed(search) == "<search><--bbox><4,51,5,52>"
-    assert printed(psql).startswith("<<db><url>><-c><SELECT ")
+    assert run_in_shell(search) == "<search><--bbox><4,51,5,52>"
+    assert run_in_shell(psql).startswith("<<db><url>><-c><SELECT ")
     assert "'http://127.0.0.1:8000/api/v4/rastersources/?in_bbox=" in curl
 
 
@@ -66,5 +66,5 @@ def test_without_the_program_its_module_is_called(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my python"))
     monkeypatch.setattr(sys, "argv", ["/x/cli.py"])
-    _, search, _ = lines_of(capsys)
+    _, search, _ = print_commands(capsys)
     assert search == f"'{tmp_path}/my python' -m pipeline.cli search --bbox 4,51,5,52"
