@@ -1,4 +1,4 @@
-"""What is stored of a file is what was read, whatever characters and numbers are in it."""
+"""A file is stored as it was read, whatever characters and numbers its record has."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,12 @@ NUMBERS = 0.1 + 0.2, -1e-300, 1.7976931348623157e308, 5e-324, -0.0, 123456789.12
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> RasterFile:
+def plain_raster(tmp_path: Path) -> RasterFile:
     return read_path(write_raster(tmp_path / "a.tif"))
 
 
-def odd(raster: RasterFile) -> RasterFile:
-    """The same raster with characters and numbers that have a meaning in COPY, in arrays or in JSON."""
+def make_odd(raster: RasterFile) -> RasterFile:
+    """Return the raster with characters and numbers that have a meaning in COPY, arrays or JSON."""
     time = datetime(1850, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
     georeference = replace(
         raster.georeference,
@@ -62,8 +62,8 @@ def odd(raster: RasterFile) -> RasterFile:
     )
 
 
-def stored(engine: Engine, rows: list[FileRow]) -> list[dict[str, Any]]:
-    """The rows of raster_files that come of rows, in a transaction that is rolled back."""
+def store(engine: Engine, rows: list[FileRow]) -> list[dict[str, Any]]:
+    """Store rows and return what raster_files has then; roll the transaction back."""
     with engine.connect() as connection:
         connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
         connection.execute(
@@ -85,24 +85,25 @@ def stored(engine: Engine, rows: list[FileRow]) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(text(query)).mappings()]
 
 
-@pytest.mark.parametrize("change", [lambda raster: raster, odd])
+@pytest.mark.parametrize("change", [lambda raster: raster, make_odd])
 def test_every_field_is_stored_as_it_was_read(
-    engine: Engine, plain: RasterFile, change: Any
+    engine: Engine, plain_raster: RasterFile, change: Any
 ) -> None:
-    raster = change(plain)
-    (row,) = stored(engine, [file_row(raster)])
-    place, operation = raster.georeference, raster.georeference.operation
+    raster = change(plain_raster)
+    (row,) = store(engine, [file_row(raster)])
+    georeference, operation = raster.georeference, raster.georeference.operation
     expected = {
         "uri": raster.uri, "fingerprint": raster.fingerprint, "definition": ODD, "reading_hash": ODD,
         "sidecars": list(raster.sidecars), "size": raster.size, "width": raster.width, "height": raster.height,
-        "band_count": raster.count, "transform": list(place.transform[:6]), "rotated": place.rotated,
-        "origin_x": place.origin_x, "origin_y": place.origin_y, "upper_bound_x": place.upper_bound_x,
-        "upper_bound_y": place.upper_bound_y, "pixelsize_x": place.pixelsize_x, "pixelsize_y": place.pixelsize_y,
-        "west": place.bounds.west, "south": place.bounds.south, "east": place.bounds.east,
-        "north": place.bounds.north, "operation_code": operation.code, "operation_name": operation.name,
+        "band_count": raster.count, "transform": list(georeference.transform[:6]), "rotated": georeference.rotated,
+        "origin_x": georeference.origin_x, "origin_y": georeference.origin_y,
+        "upper_bound_x": georeference.upper_bound_x, "upper_bound_y": georeference.upper_bound_y,
+        "pixelsize_x": georeference.pixelsize_x, "pixelsize_y": georeference.pixelsize_y,
+        "west": georeference.bounds.west, "south": georeference.bounds.south, "east": georeference.bounds.east,
+        "north": georeference.bounds.north, "operation_code": operation.code, "operation_name": operation.name,
         "operation_accuracy": operation.accuracy, "proj_version": operation.proj_version, "dtype": raster.dtype,
         "fill_value": raster.fill_value, "times": list(raster.times), "datetime": raster.datetime,
-        "area_or_point": raster.area_or_point, "wkt": place.crs_wkt, "projection": place.projection,
+        "area_or_point": raster.area_or_point, "wkt": georeference.crs_wkt, "projection": georeference.projection,
         "state": "present", "provenance": dict(raster.provenance),
         "notices": [{"code": warning.code, "message": warning.message} for warning in raster.warnings],
         "bands": [
@@ -117,12 +118,12 @@ def test_every_field_is_stored_as_it_was_read(
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
     shape = shapely.from_wkb(bytes(row["shape"]))
-    assert shapely.equals_exact(shape, place.footprint)
+    assert shapely.equals_exact(shape, georeference.footprint)
     assert shapely.get_srid(shape) == 4326
 
 
-def test_each_crs_is_stored_once(engine: Engine, plain: RasterFile) -> None:
-    files = [file_row(replace(plain, uri=f"file:///{number}")) for number in range(3)]
-    rows = stored(engine, [*files, file_row(odd(plain))])
+def test_each_crs_is_stored_once(engine: Engine, plain_raster: RasterFile) -> None:
+    files = [file_row(replace(plain_raster, uri=f"file:///{index}")) for index in range(3)]
+    rows = store(engine, [*files, file_row(make_odd(plain_raster))])
     assert len({row["coordinate_system_id"] for row in rows}) == 2
-    assert [row["wkt"] for row in rows] == [plain.georeference.crs_wkt] * 3 + [ODD]
+    assert [row["wkt"] for row in rows] == [plain_raster.georeference.crs_wkt] * 3 + [ODD]

@@ -1,4 +1,4 @@
-"""The report of gaps, on rows whose gaps are known by hand or by counting pixels."""
+"""The report of gaps, compared with gaps by hand and by counting pixels."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -76,15 +76,15 @@ class Source:
     ) -> None:  # fmt: skip
         """Add a file whose upper left corner is this many pixels from CORNER."""
         x, y = CORNER[0] + 10 * column, CORNER[1] - 10 * row
-        self.place(Affine(10, 0, x, 0, -10, y), width, height, *times, state=state)
+        self.add_with_grid(Affine(10, 0, x, 0, -10, y), width, height, *times, state=state)
 
-    def place(
+    def add_with_grid(
         self, transform: Affine, width: int, height: int, *times: datetime, state: str = "present",
         wkt: str = RD, projection: str = "EPSG:28992",
     ) -> None:  # fmt: skip
         """Add a file with any grid."""
         self.count += 1
-        place = georeference_stored_grid(transform, width, height, wkt)
+        georeference = georeference_stored_grid(transform, width, height, wkt)
         fields = (
             "rotated",
             "origin_x",
@@ -96,8 +96,9 @@ class Source:
         )
         self._files.append({
             "source": self.id, "number": str(self.count), "width": width, "height": height,
-            "transform": list(place.transform[:6]), "times": sorted(times), "state": state, "wkt": wkt,
-            "projection": projection, **vars(place.bounds), **{name: getattr(place, name) for name in fields},
+            "transform": list(georeference.transform[:6]), "times": sorted(times), "state": state, "wkt": wkt,
+            "projection": projection, **vars(georeference.bounds),
+            **{name: getattr(georeference, name) for name in fields},
         })  # fmt: skip
 
     def gaps(self) -> Gaps:
@@ -109,20 +110,20 @@ class Source:
                 text("SELECT derive_sources(ARRAY[:id]::bigint[])"), {"id": self.id}
             ).all()
         self._files = []
-        (found,) = find_gaps(self.engine, self.name, "lizard")
-        return found
+        (gaps,) = find_gaps(self.engine, self.name, "lizard")
+        return gaps
 
 
-def at(*minutes: float) -> list[datetime]:
-    return [NOON + timedelta(minutes=number) for number in minutes]
+def times_at(*minutes: float) -> list[datetime]:
+    return [NOON + timedelta(minutes=minute) for minute in minutes]
 
 
-def runs(found: Gaps) -> list[tuple[float, float, int]]:
-    """Return the first and last missing step of each run in minutes after noon, and their number."""
-    assert found.series is not None
+def missing_runs(gaps: Gaps) -> list[tuple[float, float, int]]:
+    """Return the first and last missing step of each run in minutes after noon, and the number of steps."""
+    assert gaps.series is not None
     return [
-        ((one.first - NOON) / timedelta(minutes=1), (one.last - NOON) / timedelta(minutes=1), one.steps)
-        for one in found.series.missing
+        ((run.first - NOON) / timedelta(minutes=1), (run.last - NOON) / timedelta(minutes=1), run.steps)
+        for run in gaps.series.missing
     ]  # fmt: skip
 
 
@@ -134,64 +135,64 @@ def box(column: float, row: float, width: float, height: float) -> tuple[float, 
 
 def test_missing_steps_are_reported_run_by_run(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
-    for step in at(0, 5, 30, 35, 45):
+    for step in times_at(0, 5, 30, 35, 45):
         source.add(0, 0, 10, 10, step)
-    found = source.gaps()
-    assert runs(found) == [(10, 25, 4), (40, 40, 1)]
-    assert found.series is not None
-    assert (found.series.steps, found.series.missing_steps, found.series.declared) == (5, 5, True)
-    assert found.series.off_grid == ()
-    assert not found.complete
+    gaps = source.gaps()
+    assert missing_runs(gaps) == [(10, 25, 4), (40, 40, 1)]
+    assert gaps.series is not None
+    assert (gaps.series.steps, gaps.series.missing_steps, gaps.series.declared) == (5, 5, True)
+    assert gaps.series.off_grid == ()
+    assert not gaps.complete
 
 
 def test_the_most_frequent_interval_counts_if_none_is_declared(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    source.add(0, 0, 10, 10, *at(0, 10, 20, 50))
-    source.add(0, 0, 10, 10, *at(50, 60, 90))
-    found = source.gaps()
-    assert found.series is not None
-    assert (found.series.interval, found.series.declared) == (timedelta(minutes=10), False)
-    assert runs(found) == [(30, 40, 2), (70, 80, 2)]
+    source.add(0, 0, 10, 10, *times_at(0, 10, 20, 50))
+    source.add(0, 0, 10, 10, *times_at(50, 60, 90))
+    gaps = source.gaps()
+    assert gaps.series is not None
+    assert (gaps.series.interval, gaps.series.declared) == (timedelta(minutes=10), False)
+    assert missing_runs(gaps) == [(30, 40, 2), (70, 80, 2)]
 
 
 def test_two_steps_without_a_declared_interval_are_not_compared(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    source.add(0, 0, 10, 10, *at(0))
-    source.add(0, 0, 10, 10, *at(60))
+    source.add(0, 0, 10, 10, *times_at(0))
+    source.add(0, 0, 10, 10, *times_at(60))
     assert source.gaps().series is None
 
 
 def test_a_declared_interval_gives_the_missing_steps_between_two(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=20), temporal=True)
-    source.add(0, 0, 10, 10, *at(0, 60))
-    assert runs(source.gaps()) == [(20, 40, 2)]
+    source.add(0, 0, 10, 10, *times_at(0, 60))
+    assert missing_runs(source.gaps()) == [(20, 40, 2)]
 
 
 def test_steps_off_the_most_common_grid_are_listed(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
-    source.add(0, 0, 10, 10, *at(0.5, 5, 10, 14.5, 20, 25.5))
-    found = source.gaps()
-    assert found.series is not None
-    assert list(found.series.off_grid) == at(0.5, 14.5, 25.5)
-    assert runs(found) == [(15, 15, 1), (25, 25, 1)]
-    assert [warning.code for warning in found.warnings] == ["interval_contradicted"]
+    source.add(0, 0, 10, 10, *times_at(0.5, 5, 10, 14.5, 20, 25.5))
+    gaps = source.gaps()
+    assert gaps.series is not None
+    assert list(gaps.series.off_grid) == times_at(0.5, 14.5, 25.5)
+    assert missing_runs(gaps) == [(15, 15, 1), (25, 25, 1)]
+    assert [warning.code for warning in gaps.warnings] == ["interval_contradicted"]
 
 
 def test_a_step_with_only_missing_files_is_missing(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
     for minute in (0, 5, 10):
-        source.add(0, 0, 10, 10, *at(minute), state="present" if minute < 10 else "missing")
-    found = source.gaps()
-    assert runs(found) == [(10, 10, 1)]
-    assert (found.files, found.missing_files, found.steps) == (3, 1, 2)
+        source.add(0, 0, 10, 10, *times_at(minute), state="present" if minute < 10 else "missing")
+    gaps = source.gaps()
+    assert missing_runs(gaps) == [(10, 10, 1)]
+    assert (gaps.files, gaps.missing_files, gaps.steps) == (3, 1, 2)
 
 
 def test_a_static_source_of_one_file_is_complete(engine: Engine) -> None:
     source = Source(engine)
     source.add(0, 0, 10, 10)
-    found = source.gaps()
-    assert found.complete
-    assert (found.series, found.holes.count, found.tiles) == (None, 0, None)
+    gaps = source.gaps()
+    assert gaps.complete
+    assert (gaps.series, gaps.holes.count, gaps.tiles) == (None, 0, None)
 
 
 def test_a_missing_tile_is_a_hole_with_files_all_around(engine: Engine) -> None:
@@ -200,9 +201,9 @@ def test_a_missing_tile_is_a_hole_with_files_all_around(engine: Engine) -> None:
         for row in range(3):
             if (column, row) != (1, 1):
                 source.add(100 * column, 50 * row, 100, 50)
-    found = source.gaps()
-    (hole,) = found.holes.largest
-    assert found.holes.count == 1
+    gaps = source.gaps()
+    (hole,) = gaps.holes.largest
+    assert gaps.holes.count == 1
     assert hole.box == box(100, 50, 100, 50)
     assert hole.pixels == pytest.approx(5_000)
     assert not hole.at_edge
@@ -223,7 +224,7 @@ def test_holes_at_the_edge_may_have_any_outline(engine: Engine) -> None:
     x, y = CORNER
     assert set(hole.rings[0]) == {(x + 10 * column, y - 10 * row) for column, row in corners}
     source.add(10, 0, 10, 20)
-    assert [one.box for one in source.gaps().holes.largest] == [
+    assert [hole.box for hole in source.gaps().holes.largest] == [
         box(0, 10, 10, 10),
         box(20, 0, 10, 10),
     ]
@@ -281,34 +282,36 @@ def test_rotated_files_have_holes_along_their_own_grid(engine: Engine) -> None:
     turned = Affine.translation(*CORNER) @ Affine.rotation(30) @ Affine.scale(10, -10)
     source = Source(engine)
     for column in (0, 2):
-        source.place(turned @ Affine.translation(20 * column, 0), 20, 20)
-    found = source.gaps()
-    (hole,) = found.holes.largest
+        source.add_with_grid(turned @ Affine.translation(20 * column, 0), 20, 20)
+    gaps = source.gaps()
+    (hole,) = gaps.holes.largest
     assert hole.pixels == pytest.approx(400)
     corners = [turned @ corner for corner in ((20, 0), (40, 0), (40, 20), (20, 20))]
-    for told, expected in zip(sorted(hole.rings[0][:4]), sorted(corners), strict=True):
-        assert told == pytest.approx(expected)
+    for corner, expected in zip(sorted(hole.rings[0][:4]), sorted(corners), strict=True):
+        assert corner == pytest.approx(expected)
 
 
 def test_files_with_different_rotations_share_one_box(engine: Engine) -> None:
     source = Source(engine)
     for angle in (20, -20):
         around = Affine.translation(*CORNER) @ Affine.rotation(angle) @ Affine.scale(10, -10)
-        source.place(around @ Affine.translation(-50, -50), 100, 100)
+        source.add_with_grid(around @ Affine.translation(-50, -50), 100, 100)
     holes = source.gaps().holes
-    # A star of eight points: between its box and it there are four corners, and a notch on each side.
+    # The union is a star of eight points. Its box leaves four corners, and a notch on each side.
     assert holes.count == 8
     assert all(hole.at_edge for hole in holes.largest)
     squares = [affinity.rotate(shapely.box(0, 0, 100, 100), angle) for angle in (20, -20)]
-    both = shapely.union_all(squares)
-    assert holes.pixels == pytest.approx(both.envelope.area - both.area, rel=1e-3)
+    union = shapely.union_all(squares)
+    assert holes.pixels == pytest.approx(union.envelope.area - union.area, rel=1e-3)
 
 
 def test_both_sides_of_the_antimeridian_meet(engine: Engine) -> None:
     source = Source(engine)
     wgs84 = CRS.from_epsg(4326).to_wkt()
     for west in (177.0, 178.0, -180.0, -179.0):
-        source.place(Affine(0.1, 0, west, 0, -0.1, -17), 10, 10, wkt=wgs84, projection="EPSG:4326")
+        source.add_with_grid(
+            Affine(0.1, 0, west, 0, -0.1, -17), 10, 10, wkt=wgs84, projection="EPSG:4326"
+        )
     (hole,) = source.gaps().holes.largest
     assert hole.box == pytest.approx((179.0, -18.0, 180.0, -17.0))
     assert hole.bounds is not None
@@ -317,75 +320,75 @@ def test_both_sides_of_the_antimeridian_meet(engine: Engine) -> None:
     )
 
 
-def series_of_tiles(source: Source, steps: int, missing: set[tuple[int, int]]) -> None:
+def add_series_of_tiles(source: Source, steps: int, missing: set[tuple[int, int]]) -> None:
     """Add four tiles of 10 x 10 pixels beside each other, every five minutes."""
     for step in range(steps):
         for tile in range(4):
             if (step, tile) not in missing:
-                source.add(10 * tile, 0, 10, 10, *at(5 * step))
+                source.add(10 * tile, 0, 10, 10, *times_at(5 * step))
 
 
-def incomplete(found: Gaps) -> list[tuple[float, float, int, list[tuple[float, ...]]]]:
-    assert found.tiles is not None
+def incomplete_runs(gaps: Gaps) -> list[tuple[float, float, int, list[tuple[float, ...]]]]:
+    assert gaps.tiles is not None
     return [
         (
             (run.first - NOON) / timedelta(minutes=1),
             (run.last - NOON) / timedelta(minutes=1),
             run.steps,
-            [place.box for place in run.missing],
+            [area.box for area in run.missing],
         )
-        for run in found.tiles.incomplete
+        for run in gaps.tiles.incomplete
     ]
 
 
 def test_steps_that_miss_tiles_are_reported_run_by_run(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    series_of_tiles(source, 6, {(1, 0), (1, 2), (3, 3), (4, 3)})
-    found = source.gaps()
-    assert found.tiles is not None
-    assert found.tiles.count == 4
-    assert found.holes.count == 0
-    assert incomplete(found) == [
+    add_series_of_tiles(source, 6, {(1, 0), (1, 2), (3, 3), (4, 3)})
+    gaps = source.gaps()
+    assert gaps.tiles is not None
+    assert gaps.tiles.count == 4
+    assert gaps.holes.count == 0
+    assert incomplete_runs(gaps) == [
         (5, 5, 1, [box(0, 0, 10, 10), box(20, 0, 10, 10)]),
         (15, 20, 2, [box(30, 0, 10, 10)]),
     ]
     bounds = georeference_stored_grid(Affine(10, 0, 150_300, 0, -10, 460_000), 10, 10, RD).bounds
-    assert found.tiles.incomplete[1].missing[0].bounds == bounds
+    assert gaps.tiles.incomplete[1].missing[0].bounds == bounds
 
 
 def test_a_step_covered_by_other_files_misses_no_tile(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    series_of_tiles(source, 4, {(2, 0), (2, 1), (2, 2), (3, 1), (3, 2)})
-    source.add(0, 0, 30, 10, *at(10))  # in one piece
-    source.add(9.8, 0.2, 11, 10, *at(15))  # moved by less than half a pixel, and too short
-    assert incomplete(source.gaps()) == [(15, 15, 1, [box(20, 0, 10, 10)])]
+    add_series_of_tiles(source, 4, {(2, 0), (2, 1), (2, 2), (3, 1), (3, 2)})
+    source.add(0, 0, 30, 10, *times_at(10))  # one large file
+    source.add(9.8, 0.2, 11, 10, *times_at(15))  # moved by less than half a pixel, and too short
+    assert incomplete_runs(source.gaps()) == [(15, 15, 1, [box(20, 0, 10, 10)])]
 
 
 def test_a_file_of_several_steps_is_a_tile_at_each(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    source.add(0, 0, 10, 10, *at(0, 5, 10, 15))
-    source.add(10, 0, 10, 10, *at(0, 5))
-    source.add(10, 0, 10, 10, *at(15))
-    assert incomplete(source.gaps()) == [(10, 10, 1, [box(10, 0, 10, 10)])]
+    source.add(0, 0, 10, 10, *times_at(0, 5, 10, 15))
+    source.add(10, 0, 10, 10, *times_at(0, 5))
+    source.add(10, 0, 10, 10, *times_at(15))
+    assert incomplete_runs(source.gaps()) == [(10, 10, 1, [box(10, 0, 10, 10)])]
 
 
-def test_a_moving_picture_is_not_compared(engine: Engine) -> None:
+def test_files_without_a_common_place_are_not_compared(engine: Engine) -> None:
     source = Source(engine, temporal=True)
-    for number in range(10):
-        source.add(100 * number, 0, 10, 10, *at(number))
-    found = source.gaps()
-    assert found.tiles is not None
-    assert (found.tiles.comparable, found.tiles.incomplete) == (False, ())
+    for index in range(10):
+        source.add(100 * index, 0, 10, 10, *times_at(index))
+    gaps = source.gaps()
+    assert gaps.tiles is not None
+    assert (gaps.tiles.comparable, gaps.tiles.incomplete) == (False, ())
 
 
 def test_sources_are_found_by_name_uuid_or_definition(engine: Engine) -> None:
-    for number in range(3):
-        source = Source(engine, f"Tile {number}", definition="mosaic" if number else None)
+    for index in range(3):
+        source = Source(engine, f"Tile {index}", definition="mosaic" if index else None)
         source.add(0, 0, 10, 10)
         uuid = source.gaps().uuid
-    assert [one.name for one in find_gaps(engine, "mosaic", "lizard")] == ["Tile 1", "Tile 2"]
-    assert [one.name for one in find_gaps(engine, "Tile 0", "lizard")] == ["Tile 0"]
-    assert [one.name for one in find_gaps(engine, uuid, "lizard")] == ["Tile 2"]
+    assert [gaps.name for gaps in find_gaps(engine, "mosaic", "lizard")] == ["Tile 1", "Tile 2"]
+    assert [gaps.name for gaps in find_gaps(engine, "Tile 0", "lizard")] == ["Tile 0"]
+    assert [gaps.name for gaps in find_gaps(engine, uuid, "lizard")] == ["Tile 2"]
     with pytest.raises(CatalogueError, match="is called 'Tile'"):
         list(find_gaps(engine, "Tile", "lizard"))
 
@@ -398,24 +401,24 @@ def test_uuids_and_definitions_come_before_names(
         uuid = str(connection.execute(text("SELECT uuid FROM raster_sources")).scalar_one())
     for name in (uuid, "mosaic"):
         Source(engine, name)
-        assert [one.name for one in find_gaps(engine, name, "lizard")] == ["Tile"]
+        assert [gaps.name for gaps in find_gaps(engine, name, "lizard")] == ["Tile"]
 
 
 def test_a_source_without_files_has_no_gaps(engine: Engine) -> None:
     Source(engine, "Empty")
-    (found,) = find_gaps(engine, "Empty", "lizard")
-    assert found.complete
+    (gaps,) = find_gaps(engine, "Empty", "lizard")
+    assert gaps.complete
 
 
 SIDE = 24
-"""Pixels of the random mosaics on a side."""
+"""Pixels on each side of the random mosaics."""
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_holes_are_the_pixels_that_no_file_covers(engine: Engine, seed: int) -> None:
     random = Random(seed)
     source = Source(engine)
-    covered = {(0, 0), (SIDE - 1, SIDE - 1)}  # so that the extent is known
+    covered = {(0, 0), (SIDE - 1, SIDE - 1)}  # these give the source its extent
     jitter = 0.2 if seed % 2 else 0.0
     source.add(0, 0, 1, 1)
     source.add(SIDE - 1, SIDE - 1, 1, 1)
@@ -428,28 +431,28 @@ def test_holes_are_the_pixels_that_no_file_covers(engine: Engine, seed: int) -> 
         )  # fmt: skip
         covered |= {(column + x, row + y) for x in range(width) for y in range(height)}
     uncovered = {(x, y) for x in range(SIDE) for y in range(SIDE)} - covered
-    found = source.gaps().holes
-    pieces = connected(uncovered)
-    assert found.count == len(pieces), seed
+    holes = source.gaps().holes
+    pieces = find_connected_groups(uncovered)
+    assert holes.count == len(pieces), seed
     if not jitter:
-        assert found.pixels == pytest.approx(len(uncovered), abs=1e-3)
+        assert holes.pixels == pytest.approx(len(uncovered), abs=1e-3)
         expected = sorted(
             (len(piece), any({x, y} & {0, SIDE - 1} for x, y in piece)) for piece in pieces
         )
-        assert sorted((round(hole.pixels), hole.at_edge) for hole in found.largest) == expected
+        assert sorted((round(hole.pixels), hole.at_edge) for hole in holes.largest) == expected
 
 
-def connected(cells: set[tuple[int, int]]) -> Sequence[set[tuple[int, int]]]:
+def find_connected_groups(cells: set[tuple[int, int]]) -> Sequence[set[tuple[int, int]]]:
     """Return the groups of cells that share edges."""
-    pieces, left = [], set(cells)
-    while left:
-        piece, edge = set(), [left.pop()]
+    pieces, remaining = [], set(cells)
+    while remaining:
+        piece, edge = set(), [remaining.pop()]
         while edge:
             x, y = edge.pop()
             piece.add((x, y))
-            near = {(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)} & left
-            left -= near
-            edge += near
+            neighbours = {(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)} & remaining
+            remaining -= neighbours
+            edge += neighbours
         pieces.append(piece)
     return pieces
 
@@ -458,19 +461,19 @@ def connected(cells: set[tuple[int, int]]) -> Sequence[set[tuple[int, int]]]:
 def test_incomplete_steps_are_those_that_miss_tiles(engine: Engine, seed: int) -> None:
     random = Random(seed)
     steps, tiles = random.randint(2, 12), random.randint(2, 9)
-    there = {
+    present = {
         (step, tile) for step in range(steps) for tile in range(tiles) if random.random() < 0.7
     }
-    there |= {(0, tile) for tile in range(tiles)} | {(step, 0) for step in range(steps)}
+    present |= {(0, tile) for tile in range(tiles)} | {(step, 0) for step in range(steps)}
     source = Source(engine, temporal=True)
-    for step, tile in sorted(there):
-        source.add(10 * tile, 0, 10, 10, *at(step))
+    for step, tile in sorted(present):
+        source.add(10 * tile, 0, 10, 10, *times_at(step))
     expected = {
-        at(step)[0]: {box(10 * tile, 0, 10, 10) for tile in range(tiles) if (step, tile) not in there}
+        times_at(step)[0]: {box(10 * tile, 0, 10, 10) for tile in range(tiles) if (step, tile) not in present}
         for step in range(steps)
     }  # fmt: skip
-    told: dict[datetime, set[tuple[float, ...]]] = {}
-    for first, last, count, boxes in incomplete(source.gaps()):
+    reported: dict[datetime, set[tuple[float, ...]]] = {}
+    for first, last, count, boxes in incomplete_runs(source.gaps()):
         assert count == last - first + 1
-        told |= {at(step)[0]: set(boxes) for step in range(int(first), int(last) + 1)}
-    assert told == {step: boxes for step, boxes in expected.items() if boxes}
+        reported |= {times_at(step)[0]: set(boxes) for step in range(int(first), int(last) + 1)}
+    assert reported == {step: boxes for step, boxes in expected.items() if boxes}

@@ -31,48 +31,48 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.fixture
-def other(database_url: str) -> Iterator[Session]:
+def other_session(database_url: str) -> Iterator[Session]:
     """A session that keeps its locks until it commits."""
     with psycopg.connect(database_url) as connection:
         yield connection
 
 
 @contextmanager
-def waiting(other: Session, act: Callable[[], object]) -> Iterator[None]:
-    """Run the block while `act`, in a thread, waits for the locks of the other session; then release them."""
+def hold_locks(other_session: Session, action: Callable[[], object]) -> Iterator[None]:
+    """Run the block while an action, in a thread, waits for the locks of the other session; then release them."""
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(act)
+        future = threads.submit(action)
         try:
-            while other.execute(WAITING).fetchone() == (0,):
-                assert not running.done()
+            while other_session.execute(WAITING).fetchone() == (0,):
+                assert not future.done()
                 time.sleep(0.02)
             yield
         finally:
-            other.rollback()
-        running.result()
+            other_session.rollback()
+        future.result()
 
 
-def lock(other: Session, statement: str, path: Path) -> None:
+def lock(other_session: Session, statement: str, path: Path) -> None:
     """Lock a row; raise LockNotAvailable if another session has it."""
-    assert other.execute(statement, (file_uri(path),)).rowcount == 1
+    assert other_session.execute(statement, (file_uri(path),)).rowcount == 1
 
 
 def test_a_batch_locks_its_sources_in_the_order_of_their_ids(
-    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other_session: Session
 ) -> None:
     for name in "ba":
         write_raster(tmp_path / f"{name}.tif")
         sync_files(engine, pool.read, definition_files([tmp_path]))
-    lock(other, SOURCE, tmp_path / "b.tif")
-    with waiting(
-        other,
+    lock(other_session, SOURCE, tmp_path / "b.tif")
+    with hold_locks(
+        other_session,
         lambda: sync_files(engine, pool.read, definition_files([tmp_path], description="new")),
     ):
-        lock(other, SOURCE, tmp_path / "a.tif")
+        lock(other_session, SOURCE, tmp_path / "a.tif")
 
 
 def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
-    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other_session: Session
 ) -> None:
     for width, name in enumerate("ba", 20):
         write_raster(tmp_path / f"{name}.tif", width=width)
@@ -80,17 +80,19 @@ def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
     uris = [file_uri(tmp_path / f"{name}.tif") for name in "ba"]
     for name in "ba":
         (tmp_path / f"{name}.tif").rename(tmp_path / f"moved-{name}.tif")
-    first, second = other.execute(
+    first, second = other_session.execute(
         "SELECT id FROM raster_sources WHERE group_key = ANY (%s) ORDER BY id", (uris,)
     ).fetchall()
-    by_number = "SELECT FROM raster_sources WHERE id = %s FOR UPDATE NOWAIT"
-    other.execute(by_number, first)
-    with waiting(other, lambda: sync_files(engine, pool.read, definition_files([tmp_path]))):
-        other.execute(by_number, second)
+    by_id = "SELECT FROM raster_sources WHERE id = %s FOR UPDATE NOWAIT"
+    other_session.execute(by_id, first)
+    with hold_locks(
+        other_session, lambda: sync_files(engine, pool.read, definition_files([tmp_path]))
+    ):
+        other_session.execute(by_id, second)
 
 
 def test_rejections_are_written_in_the_order_of_their_uris(
-    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other_session: Session
 ) -> None:
     paths = [tmp_path / "b.tif", tmp_path / "a.tif"]
     for content in (b"no TIFF", b"still no TIFF"):
@@ -98,9 +100,11 @@ def test_rejections_are_written_in_the_order_of_their_uris(
             path.write_bytes(content)
         if content == b"no TIFF":
             register_files(engine, pool.read, definition_files(paths))
-    lock(other, REFUSAL, tmp_path / "a.tif")
-    with waiting(other, lambda: register_files(engine, pool.read, definition_files(paths))):
-        lock(other, REFUSAL, tmp_path / "b.tif")
+    lock(other_session, REFUSAL, tmp_path / "a.tif")
+    with hold_locks(
+        other_session, lambda: register_files(engine, pool.read, definition_files(paths))
+    ):
+        lock(other_session, REFUSAL, tmp_path / "b.tif")
 
 
 FILL = """
@@ -122,16 +126,16 @@ LOCKING = {
 def test_sources_are_found_by_an_index(
     engine: Engine, statement: str, names: dict[str, Any]
 ) -> None:
-    with engine.connect() as connection:  # without a commit
+    with engine.connect() as connection:  # nothing is committed
         for part in FILL.split(";"):
             connection.execute(text(part))
         explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
         plan = connection.execute(explain, {"definition": "test", **names}).scalar_one()
-    assert max(looked_at(plan[0]["Plan"])) < 100
+    assert max(count_rows_read(plan[0]["Plan"])) < 100
 
 
-def looked_at(plan: dict[str, Any]) -> Iterator[float]:
-    """Return the number of rows that each node of a plan has read."""
+def count_rows_read(plan: dict[str, Any]) -> Iterator[float]:
+    """Yield the number of rows that each node of a plan has read."""
     yield plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
-    for part in plan.get("Plans", ()):
-        yield from looked_at(part)
+    for child in plan.get("Plans", ()):
+        yield from count_rows_read(child)

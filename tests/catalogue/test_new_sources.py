@@ -1,4 +1,4 @@
-"""New sources of one file are derived while they are inserted: as derive_sources() derives them."""
+"""New sources of one file are derived while they are inserted, with the result of derive_sources()."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def empty(engine: Engine) -> None:
 
 
 def write_kinds(folder: Path) -> None:
-    """Files of all kinds that the derived fields depend on."""
+    """Write files of all kinds that the derived fields depend on."""
     write_raster(folder / "plain.tif")
     write_raster(folder / "no_nodata.tif", nodata=None, dtype="uint8")
     write_raster(folder / "south_up.tif", transform=Affine(10, 0, 155_000, 0, 10, 463_000))

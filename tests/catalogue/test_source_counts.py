@@ -1,4 +1,4 @@
-"""The counters and the names of raster sources are exact in every snapshot: while writers work and are killed."""
+"""The counters and names of raster sources are exact in every snapshot, also while writers work and are killed."""
 
 from random import Random
 from threading import Thread
@@ -24,35 +24,33 @@ NAMED = "SELECT id, organisation_id, supplier_id, access_modifier, upper(name) F
 
 @pytest.fixture(scope="module")
 def owners(engine: Engine) -> list[int]:
-    """Organisations and two suppliers; rows of other tests are gone."""
+    """The ids of three organisations, in a catalogue with two users and without raster sources."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE raster_sources CASCADE"))
         connection.execute(text("INSERT INTO users (username) VALUES ('s 1'), ('s 2')"))
-        made = connection.execute(
+        ids = connection.execute(
             text("INSERT INTO organisations (name) VALUES ('o 1'), ('o 2'), ('o 3') RETURNING id")
         )
-        return list(made.scalars())
+        return list(ids.scalars())
 
 
-def write(url: str, seed: int, victims: list[int]) -> None:
+def write(url: str, seed: int, backends: list[int]) -> None:
     """Write at random, one to three statements in a transaction; a quarter of the transactions rolls back."""
     random = Random(seed)
-    done = 0
-    while done < STATEMENTS:
+    written = 0
+    while written < STATEMENTS:
         try:
             with psycopg.connect(url) as connection:
-                victims.append(connection.info.backend_pid)
-                while done < STATEMENTS:
+                backends.append(connection.info.backend_pid)
+                while written < STATEMENTS:
                     for _ in range(random.randint(1, 3)):
                         connection.execute(random.choice(CHANGES), prepare=False)
-                        done += 1
+                        written += 1
                     if random.random() < 0.25:
                         connection.rollback()
                     else:
                         connection.commit()
-        except (
-            psycopg.OperationalError
-        ):  # killed, or a deadlock between two writers of the same rows
+        except psycopg.OperationalError:  # killed, or in a deadlock with another writer
             continue
 
 
@@ -76,27 +74,27 @@ CHANGES = [
 def test_counters_and_names_are_exact_while_writers_work_and_are_killed(
     engine: Engine, database_url: str, owners: list[int]
 ) -> None:
-    victims: list[int] = []
+    backends: list[int] = []
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    writers = [Thread(target=write, args=(url, seed, victims)) for seed in range(WRITERS)]
+    writers = [Thread(target=write, args=(url, seed, backends)) for seed in range(WRITERS)]
     for writer in writers:
         writer.start()
-    compared, random = 0, Random(5)
-    while any(writer.is_alive() for writer in writers) or not compared:
+    comparisons, random = 0, Random(5)
+    while any(writer.is_alive() for writer in writers) or not comparisons:
         with psycopg.connect(url) as reader:
             reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             assert reader.execute(SUMMED).fetchall() == reader.execute(COUNTED).fetchall()
             assert reader.execute(NAMES).fetchall() == reader.execute(NAMED).fetchall()
-            compared += 1
-        if victims and random.random() < 0.2:
+            comparisons += 1
+        if backends and random.random() < 0.2:
             with psycopg.connect(url, autocommit=True) as killer:
-                killer.execute("SELECT pg_terminate_backend(%s)", [random.choice(victims)])
+                killer.execute("SELECT pg_terminate_backend(%s)", [random.choice(backends)])
     for writer in writers:
         writer.join()
     with engine.connect() as connection:
         assert connection.execute(text(SUMMED)).all() == connection.execute(text(COUNTED)).all()
         rows = connection.execute(text("SELECT count(*) FROM source_counts")).scalar_one()
-        assert rows < 24 + 3 * 64, "old rows are summed"
+        assert rows < 24 + 3 * 64, "old rows are not summed"
 
 
 def test_a_writer_does_not_wait_for_the_counts_of_another(
@@ -104,7 +102,7 @@ def test_a_writer_does_not_wait_for_the_counts_of_another(
 ) -> None:
     insert = text("INSERT INTO raster_sources (name, organisation_id) VALUES ('r', :owner)")
     with engine.connect() as first, engine.connect() as second:
-        for _ in range(70):  # more than are kept before they are summed
+        for _ in range(70):  # more rows than are kept before they are summed
             first.execute(insert, {"owner": owners[0]})
         second.execute(text("SET LOCAL lock_timeout = '1s'"))
         for _ in range(70):
@@ -127,12 +125,12 @@ def test_a_list_is_counted_by_the_counters_for_every_caller(
         supplier = connection.execute(
             text("SELECT id FROM users WHERE username = 's 1'")
         ).scalar_one()
-    one = frozenset(owners[:1])
+    first_owner = frozenset(owners[:1])
     callers = [
         ANONYMOUS,
         Caller(user_id=supplier),
-        Caller(user_id=supplier, reads=one, supplies=one),
-        Caller(user_id=0, reads=one, administers=one),
+        Caller(user_id=supplier, reads=first_owner, supplies=first_owner),
+        Caller(user_id=0, reads=first_owner, administers=first_owner),
     ]
     with engine.connect() as connection:
         for caller in callers:
@@ -145,19 +143,19 @@ def test_a_list_is_counted_by_the_counters_for_every_caller(
 
 def test_other_filters_are_not_counted_by_the_counters() -> None:
     table = RASTER_SOURCES.table.c
-    for where, counted in (
+    for condition, uses_counters in (
         (table.organisation_id == 1, True),
         (table.access_modifier == 0, True),
         (table.supplier_id.is_(None), False),
         (table.temporal, False),
         (table.id == 1, False),
     ):
-        statement = str(count_statement(RASTER_SOURCES, ANONYMOUS, [where]))
-        assert ("source_counts" in statement) == counted
+        statement = str(count_statement(RASTER_SOURCES, ANONYMOUS, [condition]))
+        assert ("source_counts" in statement) == uses_counters
 
 
 def test_the_triggers_of_the_counters_are_never_off(engine: Engine) -> None:
-    """A session that restores rows switches triggers off; only administrators can."""
+    """Only administrators can switch these triggers off, as sessions do that restore a dump."""
     query = "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'raster_sources'::regclass AND tgname LIKE '%count%'"
     with engine.connect() as connection:
         assert connection.exec_driver_sql(query.replace("%", "%%")).scalars().all() == ["A"] * 3

@@ -1,4 +1,4 @@
-"""A search in the names of raster sources finds what their table holds, for every caller, filter and order."""
+"""A search in the names of raster sources finds the rows of their table, for every caller, filter and order."""
 
 from collections.abc import Sequence
 from itertools import cycle, product
@@ -36,7 +36,7 @@ def callers(engine: Engine) -> list[Caller]:
     """Fill the catalogue; return callers with different rights."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE raster_sources CASCADE"))
-        one, two = connection.execute(
+        first_owner, second_owner = connection.execute(
             text("INSERT INTO organisations (name) VALUES ('n 1'), ('n 2') RETURNING id")
         ).scalars()
         supplier = connection.execute(
@@ -51,24 +51,27 @@ def callers(engine: Engine) -> list[Caller]:
             FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS named (name, n),
                  unnest(CAST(:owners AS bigint[])) AS owner, unnest(ARRAY[0, 100, 200, 300]) AS access,
                  unnest(CAST(:suppliers AS bigint[])) AS supplier""")
-        connection.execute(fill, {"names": NAMES, "owners": [one, two], "suppliers": [0, supplier]})
-    of_one = frozenset([one])
+        connection.execute(
+            fill,
+            {"names": NAMES, "owners": [first_owner, second_owner], "suppliers": [0, supplier]},
+        )
+    first_only = frozenset([first_owner])
     return [
         ANONYMOUS,
         Caller(user_id=0),
-        Caller(user_id=supplier, reads=of_one, supplies=of_one),
-        Caller(user_id=0, reads=of_one, administers=frozenset([two])),
+        Caller(user_id=supplier, reads=first_only, supplies=first_only),
+        Caller(user_id=0, reads=first_only, administers=frozenset([second_owner])),
     ]
 
 
-def condition(caller: Caller, **query: str) -> list[Predicate]:
-    """Return the conditions of parameters."""
+def make_conditions(caller: Caller, **query: str) -> list[Predicate]:
+    """Return the conditions of the parameters of a query."""
     known = filters_by_parameter(RASTER_SOURCES.filters)
     tests = [(*known[name], value) for name, value in query.items()]
     return [row.condition(row.parse(lookup, value), caller) for row, lookup, value in tests]
 
 
-def plain(lookup: str, piece: str) -> Predicate:
+def plain_condition(lookup: str, piece: str) -> Predicate:
     """Return the condition on the names in the table itself."""
     upper = func.upper(raster_sources.c.name)
     if lookup == "iexact":
@@ -80,24 +83,24 @@ def plain(lookup: str, piece: str) -> Predicate:
 @pytest.mark.parametrize(
     ("lookup", "piece"), [(lookup, piece) for lookup, pieces in PIECES.items() for piece in pieces]
 )
-def test_a_search_finds_what_the_table_holds(
+def test_a_search_finds_the_rows_of_the_table(
     engine: Engine, callers: Sequence[Caller], lookup: str, piece: str
 ) -> None:
     with engine.connect() as connection:
         for (caller, others), order in zip(product(callers, OTHER_FILTERS), cycle(ORDERS)):
-            other = condition(caller, **others)
+            other = make_conditions(caller, **others)
             keys = sort_keys(RASTER_SOURCES, order, caller)
             expected = connection.scalars(
                 select(raster_sources.c.id)
-                .where(readable(raster_sources, caller), plain(lookup, piece), *other)
+                .where(readable(raster_sources, caller), plain_condition(lookup, piece), *other)
                 .order_by(*(key.sort(key.column) for key in keys))
             ).all()
-            where = [*condition(caller, **{f"name__{lookup}": piece}), *other]
-            found = connection.execute(
+            where = [*make_conditions(caller, **{f"name__{lookup}": piece}), *other]
+            page = connection.execute(
                 page_statement(RASTER_SOURCES, caller, where, order, 1000, 0)
             ).all()
-            assert [row.id for row in found] == list(expected)
-            assert {row.total for row in found} <= {len(expected)}
+            assert [row.id for row in page] == list(expected)
+            assert {row.total for row in page} <= {len(expected)}
 
 
 def test_a_search_without_other_filters_reads_the_names_alone(
@@ -107,15 +110,15 @@ def test_a_search_without_other_filters_reads_the_names_alone(
     with engine.connect() as connection:
         plans = [
             connection.scalars(
-                text(f"EXPLAIN {as_text(connection, condition(ANONYMOUS, **query))}")
+                text(f"EXPLAIN {as_text(connection, make_conditions(ANONYMOUS, **query))}")
             ).all()
             for query in searches
         ]
-    alone, beside = ("\n".join(lines) for lines in plans)
-    assert "source_names_public" in alone
-    assert "source_names_other" not in alone + beside
-    assert "raster_sources" not in alone
-    assert "raster_sources" in beside
+    names_only, with_filter = ("\n".join(lines) for lines in plans)
+    assert "source_names_public" in names_only
+    assert "source_names_other" not in names_only + with_filter
+    assert "raster_sources" not in names_only
+    assert "raster_sources" in with_filter
 
 
 def as_text(connection: Connection, where: list[Predicate]) -> str:

@@ -31,12 +31,12 @@ from tests.support.commands import RASTERSOURCES, run
 
 @pytest.fixture(scope="module")
 def organisation(engine: Engine) -> str:
-    """The uuid of the organisation Owner; there is a user `member`."""
+    """The uuid of the organisation Owner; the user `member` exists too."""
     add_user(engine, "member")
     return str(add_organisation(engine, "Owner"))
 
 
-def roles_of(engine: Engine, username: str) -> list[str]:
+def read_roles(engine: Engine, username: str) -> list[str]:
     query = "SELECT role FROM roles JOIN users ON users.id = user_id WHERE username = :name ORDER BY role"
     with engine.connect() as connection:
         return list(connection.execute(text(query), {"name": username}).scalars())
@@ -48,9 +48,9 @@ def test_a_role_is_granted_by_name_or_uuid_once_and_taken_away(
     grant_role(engine, "member", "Owner", "user")
     grant_role(engine, "member", organisation, "admin")
     grant_role(engine, "member", "Owner", "admin")
-    assert roles_of(engine, "member") == ["admin", "user"]
+    assert read_roles(engine, "member") == ["admin", "user"]
     revoke_role(engine, "member", organisation, "admin")
-    assert roles_of(engine, "member") == ["user"]
+    assert read_roles(engine, "member") == ["user"]
 
 
 WRONG: dict[str, Callable[[Engine], object]] = {
@@ -79,16 +79,16 @@ def test_each_mistake_has_a_sentence(engine: Engine, sentence: str) -> None:
 @pytest.mark.usefixtures("organisation")
 def test_a_key_is_prefix_and_secret_and_only_its_hash_is_stored(engine: Engine) -> None:
     key = create_key(engine, "member")
-    found = KEY.fullmatch(key)
-    assert found
+    match = KEY.fullmatch(key)
+    assert match
     with engine.connect() as connection:
-        row = connection.execute(QUERIES["find_caller_by_key"], {"prefix": found[1]}).one()
+        row = connection.execute(QUERIES["find_caller_by_key"], {"prefix": match[1]}).one()
         stored = connection.execute(text("SELECT api_keys::text FROM api_keys")).scalars().all()
     assert caller_from_row(row).username == "member"
-    assert found[2] not in " ".join(stored)
+    assert match[2] not in " ".join(stored)
     revoke_key(engine, key)
     with engine.connect() as connection:
-        assert connection.execute(QUERIES["find_caller_by_key"], {"prefix": found[1]}).all() == []
+        assert connection.execute(QUERIES["find_caller_by_key"], {"prefix": match[1]}).all() == []
 
 
 @pytest.mark.usefixtures("organisation")
@@ -111,7 +111,7 @@ def test_a_password_is_salted_and_matches_only_itself() -> None:
 def test_a_deactivated_user_is_locked_out_until_activated_again(
     database_url: str, engine: Engine
 ) -> None:
-    number = add_user(engine, "leaver", password="a long password")
+    user_id = add_user(engine, "leaver", password="a long password")
     add_organisation(engine, "Theirs")
     grant_role(engine, "leaver", "Theirs", "supplier")
     key, revoked = create_key(engine, "leaver"), create_key(engine, "leaver")
@@ -120,24 +120,24 @@ def test_a_deactivated_user_is_locked_out_until_activated_again(
     def command(*words: str) -> str:
         return run([*RASTERSOURCES, *words], RASTERSOURCES_DATABASE_URL=database_url).stdout
 
-    def status(client: Client, **how: Any) -> int:
-        return client.get("/api/v4/rastersources/", **how).status_code
+    def status(client: Client, **options: Any) -> int:
+        return client.get("/api/v4/rastersources/", **options).status_code
 
     with (
         client_of(ApiConfig(database_url)) as client,
         client_of(ApiConfig(database_url)) as browser,
     ):
         with engine.begin() as connection:
-            connection.execute(open_session(SignedInUser(number, None), "a cookie", 1))
+            connection.execute(open_session(SignedInUser(user_id, None), "a cookie", 1))
         browser.cookies.set("rastersources_session", "a cookie")
-        known = "/bootstrap/lizard/"
-        assert browser.get(known).json()["user"]["authenticated"]
+        profile_url = "/bootstrap/lizard/"
+        assert browser.get(profile_url).json()["user"]["authenticated"]
         assert status(client, auth=("__key__", key)) == 200
         assert command("user", "deactivate", "leaver") == ""
         assert status(client, auth=("__key__", key)) == 401
-        assert not browser.get(known).json()["user"]["authenticated"]
-        listed = [json.loads(line) for line in command("user", "list", "--json").splitlines()]
-        (leaver,) = [one for one in listed if one["username"] == "leaver"]
+        assert not browser.get(profile_url).json()["user"]["authenticated"]
+        users = [json.loads(line) for line in command("user", "list", "--json").splitlines()]
+        (leaver,) = [user for user in users if user["username"] == "leaver"]
         assert (leaver["active"], leaver["valid_keys"], leaver["roles"]) == (
             False,
             1,
@@ -146,7 +146,7 @@ def test_a_deactivated_user_is_locked_out_until_activated_again(
         command("user", "activate", "leaver")
         assert status(client, auth=("__key__", key)) == 200
         assert status(client, auth=("__key__", revoked)) == 401
-        assert not browser.get(known).json()["user"]["authenticated"]  # sign in again
+        assert not browser.get(profile_url).json()["user"]["authenticated"]  # sign in again
 
 
 def test_lists_of_users_and_keys_show_no_secrets(database_url: str, engine: Engine) -> None:
@@ -159,7 +159,7 @@ def test_lists_of_users_and_keys_show_no_secrets(database_url: str, engine: Engi
         passwords = connection.execute(
             text("SELECT password_hash FROM users WHERE password_hash IS NOT NULL")
         ).scalars()
-        hidden = {key.partition(".")[2], *passwords, *(one for row in secrets for one in row)}
+        hidden = {key.partition(".")[2], *passwords, *(secret for row in secrets for secret in row)}
     for words in (
         ["user", "list"],
         ["user", "list", "--json"],
