@@ -23,37 +23,42 @@ from tests.support.serving import (
 
 
 @pytest.fixture(scope="module")
-def own(s3_server: Server) -> Iterator[Bucket]:
-    """Return the bucket of the uploads; the environment of this process names it."""
-    found = new_bucket(s3_server)
+def upload_bucket(s3_server: Server) -> Iterator[Bucket]:
+    """The bucket of the uploads, which this process finds by its environment."""
+    bucket = new_bucket(s3_server)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment.items():
+        for name, value in bucket.environment.items():
             patch.setenv(name, value)
         open_bucket.cache_clear()
-        yield found
+        yield bucket
     open_bucket.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def serving(
-    database_url: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory, own: Bucket
+    database_url: str,
+    engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    upload_bucket: Bucket,
 ) -> Iterator[Serving]:
-    uploads, home = f"s3://{own.name}/uploads", tmp_path_factory.mktemp("home")
+    uploads, home = f"s3://{upload_bucket.name}/uploads", tmp_path_factory.mktemp("home")
     with serving_for(engine, database_url, home, RASTERSOURCES_UPLOADS=uploads) as serving:
         yield serving
 
 
 @LARGE
-def test_a_large_upload_takes_little_memory(serving: Serving, own: Bucket, mebibytes: int) -> None:
+def test_a_large_upload_takes_little_memory(
+    serving: Serving, upload_bucket: Bucket, mebibytes: int
+) -> None:
     assert_upload_needs_little_memory(serving, mebibytes)
-    assert own.keys() == ["uploads/.catalogue"]
+    assert upload_bucket.keys() == ["uploads/.catalogue"]
 
 
 @KILLS
 def test_a_killed_server_loses_and_doubles_no_upload(
-    serving: Serving, engine: Engine, own: Bucket, tmp_path: Path, kills: int
+    serving: Serving, engine: Engine, upload_bucket: Bucket, tmp_path: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, write_raster(tmp_path / "a.tif"), kills)
-    store = open_upload_store(f"s3://{own.name}/uploads")
+    store = open_upload_store(f"s3://{upload_bucket.name}/uploads")
     sweep(engine, store)
     assert set(store.uris()) == set(scalars(engine, "SELECT uri FROM raster_files"))

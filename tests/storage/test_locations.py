@@ -18,12 +18,12 @@ from pipeline.storage import (
 from tests.support.unprivileged import unprivileged, unprivileged_folder
 
 
-def listed(*entries: str, folder: Path) -> list[StoredFile | Rejection]:
+def list_entries(*entries: str, folder: Path) -> list[StoredFile | Rejection]:
     return list(list_files([parse_location(entry, folder) for entry in entries], [folder]))
 
 
-def names(found: list[StoredFile | Rejection], folder: Path) -> list[str]:
-    return [str(item.path.relative_to(folder)) for item in found if isinstance(item, StoredFile)]
+def names(items: list[StoredFile | Rejection], folder: Path) -> list[str]:
+    return [str(item.path.relative_to(folder)) for item in items if isinstance(item, StoredFile)]
 
 
 def touch(folder: Path, *files: str) -> None:
@@ -92,29 +92,35 @@ def test_globs_match_what_pathlib_finds(
     pattern = "/".join(parts)
     expected = set()
     for path in folder.glob(pattern):
-        below = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-        expected |= {p for p in below if path.is_file() or p.suffix.lower() == ".tif"}
-    wild = any(sign in pattern for sign in "*?[")
-    found = listed(pattern, folder=folder)
-    assert sorted(names(found, folder)) == sorted(str(p.relative_to(folder)) for p in expected)
-    assert not wild or not expected or not [item for item in found if isinstance(item, Rejection)]
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        expected |= {file for file in files if path.is_file() or file.suffix.lower() == ".tif"}
+    has_wildcard = any(sign in pattern for sign in "*?[")
+    items = list_entries(pattern, folder=folder)
+    assert sorted(names(items, folder)) == sorted(
+        str(path.relative_to(folder)) for path in expected
+    )
+    assert (
+        not has_wildcard
+        or not expected
+        or not [item for item in items if isinstance(item, Rejection)]
+    )
 
 
 def test_a_file_of_several_entries_comes_once(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "s/b.tif", "s/c.tif")
     (tmp_path / "link.tif").symlink_to(tmp_path / "s" / "c.tif")
     (tmp_path / "z").symlink_to(tmp_path / "s")
-    found = listed("s/b.tif", "*.tif", "**/*", "s", ".", "z", folder=tmp_path)
-    assert sorted(names(found, tmp_path)) == ["a.tif", "s/b.tif", "s/c.tif"]
+    items = list_entries("s/b.tif", "*.tif", "**/*", "s", ".", "z", folder=tmp_path)
+    assert sorted(names(items, tmp_path)) == ["a.tif", "s/b.tif", "s/c.tif"]
 
 
 def test_a_link_to_a_folder_is_followed_only_before_the_first_wildcard(tmp_path: Path) -> None:
     touch(tmp_path, "real/x.tif", "in/y.tif")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
-    assert listed("in/*/x.tif", folder=tmp_path) == []
-    assert names(listed("in/**/*.tif", folder=tmp_path), tmp_path) == ["in/y.tif"]
-    assert names(listed("in/link/*.tif", folder=tmp_path), tmp_path) == ["real/x.tif"]
+    assert list_entries("in/*/x.tif", folder=tmp_path) == []
+    assert names(list_entries("in/**/*.tif", folder=tmp_path), tmp_path) == ["in/y.tif"]
+    assert names(list_entries("in/link/*.tif", folder=tmp_path), tmp_path) == ["real/x.tif"]
 
 
 @pytest.mark.parametrize("entry", ["d/a*", "d/a1", "d/*1/"])
@@ -123,16 +129,16 @@ def test_links_to_files_are_followed_in_folders_and_globs(tmp_path: Path, entry:
     (tmp_path / "d/a1/file.tif").symlink_to("../b/z.tif")
     (tmp_path / "d/a1/folder").symlink_to("../c")
     (tmp_path / "d/a1/again.tif").symlink_to("s/x.tif")
-    found = listed(entry, folder=tmp_path)
-    assert sorted(names(found, tmp_path)) == ["d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif"]
+    items = list_entries(entry, folder=tmp_path)
+    assert sorted(names(items, tmp_path)) == ["d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif"]
 
 
 def test_the_folder_before_a_wildcard_must_exist(tmp_path: Path) -> None:
-    (found,) = listed("gone/*.tif", folder=tmp_path)
-    assert isinstance(found, Rejection)
-    assert (found.uri, found.code) == (file_uri(tmp_path / "gone"), "not_found")
+    (item,) = list_entries("gone/*.tif", folder=tmp_path)
+    assert isinstance(item, Rejection)
+    assert (item.uri, item.code) == (file_uri(tmp_path / "gone"), "not_found")
     touch(tmp_path, "here/x.dat")
-    assert listed("here/*/x.tif", "*.tif", folder=tmp_path) == []
+    assert list_entries("here/*/x.tif", "*.tif", folder=tmp_path) == []
 
 
 def test_a_folder_that_a_glob_cannot_list_is_rejected() -> None:
@@ -140,32 +146,32 @@ def test_a_folder_that_a_glob_cannot_list_is_rejected() -> None:
         touch(folder, "open/x.tif")
         (folder / "closed").mkdir(mode=0)
         with unprivileged():
-            refused, found = listed("*/*.tif", folder=folder)
-        assert isinstance(refused, Rejection)
-        assert (refused.uri, refused.code) == (file_uri(folder / "closed"), "permission_denied")
-        assert names([found], folder) == ["open/x.tif"]
+            rejection, file = list_entries("*/*.tif", folder=folder)
+        assert isinstance(rejection, Rejection)
+        assert (rejection.uri, rejection.code) == (file_uri(folder / "closed"), "permission_denied")
+        assert names([file], folder) == ["open/x.tif"]
 
 
 def test_a_glob_lists_only_folders_that_can_match(tmp_path: Path) -> None:
     touch(tmp_path, "2024/tiles/x.tif")
     deep = tmp_path / "2024" / "other" / "gone"
     deep.parent.mkdir()
-    deep.symlink_to(tmp_path / "nowhere")  # a walk that came here would report it
+    deep.symlink_to(tmp_path / "nowhere")  # a walk into this folder would report it
     (deep.parent / "gone.tif").symlink_to(tmp_path / "nowhere")
-    assert names(listed("2*/tiles/*.tif", folder=tmp_path), tmp_path) == ["2024/tiles/x.tif"]
+    assert names(list_entries("2*/tiles/*.tif", folder=tmp_path), tmp_path) == ["2024/tiles/x.tif"]
 
 
 def test_a_glob_rejects_the_broken_links_that_it_matches(tmp_path: Path) -> None:
     touch(tmp_path, "in/x.tif")
     (tmp_path / "in" / "sub").symlink_to(tmp_path / "away")
-    assert names(listed("in/*.tif", "in/**/*.tif", folder=tmp_path), tmp_path) == ["in/x.tif"]
+    assert names(list_entries("in/*.tif", "in/**/*.tif", folder=tmp_path), tmp_path) == ["in/x.tif"]
     for glob in ("i*/sub", "in/s*"):
-        (found,) = listed(glob, folder=tmp_path)
-        assert isinstance(found, Rejection)
-        assert (found.uri, found.code) == (file_uri(tmp_path / "away"), "not_found")
+        (item,) = list_entries(glob, folder=tmp_path)
+        assert isinstance(item, Rejection)
+        assert (item.uri, item.code) == (file_uri(tmp_path / "away"), "not_found")
 
 
 def test_the_folder_of_the_sources_toml_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "[x] *"
     touch(folder, "a.tif")
-    assert names(listed("*.tif", folder=folder), folder) == ["a.tif"]
+    assert names(list_entries("*.tif", folder=folder), folder) == ["a.tif"]

@@ -1,8 +1,8 @@
-"""The owner of a storage of uploads, in a folder and in a bucket: no catalogue deletes the files of another one."""
+"""A storage of uploads, in a folder or a bucket, has one owner: no catalogue deletes files of another."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,15 @@ class Catalogue:
             data = {"timestamp": f"2024-01-01T{hour:02d}:00:00Z"}
             return self.client.post(f"{source}data/", files={"file": file}, data=data)
 
-    def work(self, pool: ProcessReader[FileRow]) -> None:
+    def process_uploads(self, pool: ProcessReader[FileRow]) -> None:
         """Process uploads as a server does."""
         claim_storage(self.engine, self.store)
         sweep(self.engine, self.store)
         while process_waiting(UploadWorker(self.engine, self.store, ReadOptions(), pool)):
             pass
 
-    def files(self) -> set[str]:
+    def file_uris(self) -> set[str]:
         return {uri for (uri,) in rows(self.engine, "SELECT uri FROM raster_files")}
-
-
-Open = Callable[[str, str], AbstractContextManager[Catalogue]]
 
 
 @pytest.fixture(params=["a folder", "a bucket"])
@@ -84,29 +81,31 @@ def serving(url: str, location: str) -> Iterator[Catalogue]:
     """Run a server on a catalogue, with an administrator."""
     engine = make_engine(url)
     try:
-        found = rows(engine, "SELECT uuid FROM organisations")
-        if not found:
+        organisations = rows(engine, "SELECT uuid FROM organisations")
+        if not organisations:
             add_organisation(engine, "Owner")
             add_user(engine, "admin")
             grant_role(engine, "admin", "Owner", "admin")
-            found = rows(engine, "SELECT uuid FROM organisations")
+            organisations = rows(engine, "SELECT uuid FROM organisations")
         with client_of(ApiConfig(url, uploads=location)) as client:
             client.auth = ("__key__", create_key(engine, "admin"))
-            yield Catalogue(url, engine, client, open_upload_store(location), str(found[0].uuid))
+            yield Catalogue(
+                url, engine, client, open_upload_store(location), str(organisations[0].uuid)
+            )
     finally:
         engine.dispose()
 
 
 @pytest.fixture
-def database(server: str, template: str) -> Iterator[Callable[[], str]]:
-    """Return a function that makes an empty catalogue and returns its URL."""
+def create_database(server: str, template: str) -> Iterator[Callable[[], str]]:
+    """A function that creates an empty catalogue and returns its URL."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(new_database(server, template))
 
 
 @pytest.fixture
 def reader(location: str) -> Iterator[ProcessReader[FileRow]]:
-    """Start a reading process after the environment names the bucket."""
+    """A process that reads files, started when the environment names the bucket."""
     with ProcessReader(1, file_row) as pool:
         yield pool
 
@@ -116,8 +115,8 @@ def tif(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "a.tif")
 
 
-def restored(server: str, url: str, stack: ExitStack) -> str:
-    """Copy a database without connections, like restoring a dump; return its URL."""
+def restore_copy(server: str, url: str, stack: ExitStack) -> str:
+    """Copy a database without connections, as restoring a dump does; return the URL of the copy."""
     name = f"rastersources_test_{uuid4().hex[:12]}"
     copy, original = sql.Identifier(name), sql.Identifier(make_url(url).database or "")
 
@@ -131,95 +130,104 @@ def restored(server: str, url: str, stack: ExitStack) -> str:
 
 
 def test_a_catalogue_does_not_touch_the_storage_of_another_one(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
+    create_database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
-    with serving(database(), location) as first, serving(database(), location) as second:
+    with (
+        serving(create_database(), location) as first,
+        serving(create_database(), location) as second,
+    ):
         assert first.send(first.new_source(), tif).status_code == 200
-        first.work(reader)
-        files = first.files()
-        assert len(files) == 1
-        refused = second.send(second.new_source(), tif)
-        assert (refused.status_code, refused.json()["message"]) == (
+        first.process_uploads(reader)
+        file_uris = first.file_uris()
+        assert len(file_uris) == 1
+        answer = second.send(second.new_source(), tif)
+        assert (answer.status_code, answer.json()["message"]) == (
             503,
             "Service unavailable. #503.10",
         )
-        assert "belongs to another catalogue" in refused.json()["detail"]
-        assert location not in refused.text
+        assert "belongs to another catalogue" in answer.json()["detail"]
+        assert location not in answer.text
         with pytest.raises(CatalogueError, match="RASTERSOURCES_UPLOADS"):
-            second.work(reader)
+            second.process_uploads(reader)
         assert sweep(second.engine, second.store) == []
         assert second.client.get(SOURCES).status_code == 200
-        assert set(first.store.uris()) == files
+        assert set(first.store.uris()) == file_uris
         assert first.send(first.new_source(), tif).status_code == 200
 
 
 def test_a_take_over_deletes_no_file_of_the_other_catalogue(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
+    create_database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
-    with serving(database(), location) as first, serving(database(), location) as second:
+    with (
+        serving(create_database(), location) as first,
+        serving(create_database(), location) as second,
+    ):
         assert first.send(first.new_source(), tif).status_code == 200
-        first.work(reader)
+        first.process_uploads(reader)
         claim_storage(second.engine, second.store, by_force=True)
         assert second.send(second.new_source(), tif).status_code == 200
-        second.work(reader)
-        assert set(second.store.uris()) == first.files() | second.files()
-        assert set(list_unrecorded(second.engine, second.store)) == first.files()
+        second.process_uploads(reader)
+        assert set(second.store.uris()) == first.file_uris() | second.file_uris()
+        assert set(list_unrecorded(second.engine, second.store)) == first.file_uris()
         with pytest.raises(CatalogueError, match="take-over"):
-            first.work(reader)
+            first.process_uploads(reader)
 
 
 def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
-    database: Callable[[], str],
+    create_database: Callable[[], str],
     server: str,
     location: str,
     tif: Path,
     reader: ProcessReader[FileRow],
 ) -> None:
     with ExitStack() as stack:
-        original = database()
+        original = create_database()
         with serving(original, location) as before:
             source = before.new_source()
             for hour in (0, 1):
                 assert before.send(source, tif, hour).status_code == 200
-            before.work(reader)
-        copy = restored(server, original, stack)
+            before.process_uploads(reader)
+        copy = restore_copy(server, original, stack)
         with serving(original, location) as after:
             assert after.send(source, tif, 2).status_code == 200
-            assert after.send(source, tif, 0).status_code == 200  # takes the place of an older one
-            after.work(reader)
-            newer = after.files()
+            assert after.send(source, tif, 0).status_code == 200  # replaces an older file
+            after.process_uploads(reader)
+            newer = after.file_uris()
         with serving(copy, location) as older:
-            missing = older.files() - newer
-            older.work(reader)
+            missing = older.file_uris() - newer
+            older.process_uploads(reader)
             assert set(older.store.uris()) == newer
-            assert set(list_unrecorded(older.engine, older.store)) == newer - older.files()
-            assert (len(missing), len(newer - older.files())) == (1, 2)
+            assert set(list_unrecorded(older.engine, older.store)) == newer - older.file_uris()
+            assert (len(missing), len(newer - older.file_uris())) == (1, 2)
             assert older.send(older.new_source(), tif).status_code == 200
-            older.work(reader)
+            older.process_uploads(reader)
             assert newer < set(older.store.uris())
 
 
 def test_a_storage_without_a_mark_belongs_to_the_catalogue_of_its_files(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
+    create_database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
-    with serving(database(), location) as first, serving(database(), location) as second:
+    with (
+        serving(create_database(), location) as first,
+        serving(create_database(), location) as second,
+    ):
         assert first.send(first.new_source(), tif).status_code == 200
-        first.work(reader)
+        first.process_uploads(reader)
         remove_mark(location)
         with pytest.raises(CatalogueError, match="this catalogue recorded none of them"):
-            second.work(reader)
+            second.process_uploads(reader)
         assert second.store.owner() is None
-        first.work(reader)
+        first.process_uploads(reader)
         assert first.store.owner() == get_identity(first.engine)
-        assert set(first.store.uris()) == first.files()
+        assert set(first.store.uris()) == first.file_uris()
 
 
 def test_only_one_of_several_catalogues_gets_an_empty_storage(
-    database: Callable[[], str], location: str
+    create_database: Callable[[], str], location: str
 ) -> None:
-    engines = [make_engine(database()) for _ in range(6)]
+    engines = [make_engine(create_database()) for _ in range(6)]
 
-    def take(engine: Engine) -> bool:
+    def claim(engine: Engine) -> bool:
         try:
             claim_storage(engine, open_upload_store(location))
         except CatalogueError:
@@ -227,18 +235,18 @@ def test_only_one_of_several_catalogues_gets_an_empty_storage(
         return True
 
     with ThreadPoolExecutor(6) as threads:
-        taken = list(threads.map(take, engines))
-    assert taken.count(True) == 1
-    owner = engines[taken.index(True)]
+        claims = list(threads.map(claim, engines))
+    assert claims.count(True) == 1
+    owner = engines[claims.index(True)]
     assert open_upload_store(location).owner() == get_identity(owner)
     for engine in engines:
         engine.dispose()
 
 
 def test_an_empty_mark_of_a_killed_server_is_written_again(
-    database: Callable[[], str], tmp_path: Path
+    create_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    engine = make_engine(database())
+    engine = make_engine(create_database())
     (tmp_path / ".catalogue").touch()
     claim_storage(engine, open_upload_store(tmp_path))
     assert (tmp_path / ".catalogue").read_text().startswith(f"{get_identity(engine)}\n")
@@ -246,27 +254,30 @@ def test_an_empty_mark_of_a_killed_server_is_written_again(
 
 
 def test_commands_list_the_files_of_a_foreign_storage_and_take_it_over(
-    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader[FileRow]
+    create_database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader[FileRow]
 ) -> None:
     location = str(tmp_path / "home" / "uploads")
-    with serving(database(), location) as first, serving(database(), location) as other:
+    with (
+        serving(create_database(), location) as first,
+        serving(create_database(), location) as other,
+    ):
         assert first.send(first.new_source(), tif).status_code == 200
-        first.work(pool)
-        (uri,) = first.files()
+        first.process_uploads(pool)
+        (uri,) = first.file_uris()
         changes: dict[str, Any] = {
             "RASTERSOURCES_DATABASE_URL": other.url,
             "RASTERSOURCES_HOME": str(tmp_path / "home"),
         }
         assert run([*RASTERSOURCES, "uploads", "unknown"], **changes).stdout == f"{uri}\n"
         run([*RASTERSOURCES, "uploads", "take-over"], **changes)
-        other.work(pool)
+        other.process_uploads(pool)
         assert set(first.store.uris()) == {uri}
 
 
 def test_a_server_reports_a_foreign_storage_and_works_after_a_take_over(
-    database: Callable[[], str], tmp_path: Path, tif: Path
+    create_database: Callable[[], str], tmp_path: Path, tif: Path
 ) -> None:
-    url, mark = database(), tmp_path / "uploads" / ".catalogue"
+    url, mark = create_database(), tmp_path / "uploads" / ".catalogue"
     mark.parent.mkdir()
     mark.write_text(f"{uuid4()}\n")
     engine = make_engine(url)

@@ -1,4 +1,4 @@
-"""Files of web servers: their URLs, which servers may be read, and what becomes of servers that misbehave."""
+"""Files of web servers: their URLs, the servers that may be read, and servers that misbehave."""
 
 import gzip
 import socket
@@ -41,28 +41,28 @@ def web(tmp_path: Path) -> Iterator[Web]:
         yield web
 
 
-def look(web: Web, name: str = "a%20b.tif", *roots: str) -> StoredFile | Rejection:
-    (found,) = list_files([literal_location(f"{web.url}/{name}")], roots or (web.url,))
-    return found
+def list_file(web: Web, name: str = "a%20b.tif", *roots: str) -> StoredFile | Rejection:
+    (file,) = list_files([literal_location(f"{web.url}/{name}")], roots or (web.url,))
+    return file
 
 
-def code_of(found: StoredFile | Rejection) -> str:
-    assert isinstance(found, Rejection), found
-    return found.code
+def rejection_code(file: StoredFile | Rejection) -> str:
+    assert isinstance(file, Rejection), file
+    return file.code
 
 
 def test_a_file_is_read_as_it_is_from_a_folder(web: Web, tmp_path: Path) -> None:
-    found = look(web)
-    assert isinstance(found, StoredFile)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
     (local,) = list_files([literal_location(tmp_path / "a b.tif")], EVERYWHERE)
     assert isinstance(local, StoredFile)
-    assert (found.uri, found.name, found.size) == (f"{web.url}/a%20b.tif", "a b.tif", local.size)
-    here, there = read(local), read(found)
-    assert there == replace(here, uri=found.uri, fingerprint=found.fingerprint)
+    assert (file.uri, file.name, file.size) == (f"{web.url}/a%20b.tif", "a b.tif", local.size)
+    local_record, web_record = read(local), read(file)
+    assert web_record == replace(local_record, uri=file.uri, fingerprint=file.fingerprint)
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
+    ("text", "url"),
     [
         ("HTTPS://Example.ORG:443", "https://example.org/"),
         ("http://example.org:80/a b.tif", "http://example.org/a%20b.tif"),
@@ -70,8 +70,8 @@ def test_a_file_is_read_as_it_is_from_a_folder(web: Web, tmp_path: Path) -> None
         ("http://[::1]:8080/a.tif", "http://[::1]:8080/a.tif"),
     ],
 )
-def test_a_file_has_one_url(given: str, url: str) -> None:
-    assert web_url(given) == url
+def test_a_file_has_one_url(text: str, url: str) -> None:
+    assert web_url(text) == url
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,15 @@ def test_a_url_that_could_mean_something_else_is_refused(url: str) -> None:
 
 
 def test_a_web_server_is_read_only_if_a_root_names_it(web: Web) -> None:
-    assert code_of(look(web, "a%20b.tif", *map(str, EVERYWHERE))) == "not_allowed"
-    assert code_of(look(web, "a%20b.tif", f"{web.url}/other/")) == "not_allowed"
-    assert code_of(look(web, "a%20b.tif", f"{web.url[:-1]}/")) == "not_allowed"
+    assert rejection_code(list_file(web, "a%20b.tif", *map(str, EVERYWHERE))) == "not_allowed"
+    assert rejection_code(list_file(web, "a%20b.tif", f"{web.url}/other/")) == "not_allowed"
+    assert rejection_code(list_file(web, "a%20b.tif", f"{web.url[:-1]}/")) == "not_allowed"
     assert (
-        code_of(look(web, "a%20b.tif", web.url.replace("127.0.0.1", "localhost"))) == "not_allowed"
+        rejection_code(list_file(web, "a%20b.tif", web.url.replace("127.0.0.1", "localhost")))
+        == "not_allowed"
     )
     assert web.requests == []
-    assert isinstance(look(web, "a%20b.tif", f"{web.url}/a%20b.tif"), StoredFile)
+    assert isinstance(list_file(web, "a%20b.tif", f"{web.url}/a%20b.tif"), StoredFile)
 
 
 def test_roots_are_split_at_colons_that_are_not_those_of_urls() -> None:
@@ -135,45 +136,45 @@ def test_roots_are_split_at_colons_that_are_not_those_of_urls() -> None:
 )
 def test_an_answer_of_the_server_becomes_a_reason_at_once(web: Web, status: int, code: str) -> None:
     web.fault = lambda _: (status, {}, b"")
-    assert code_of(look(web)) == code
+    assert rejection_code(list_file(web)) == code
     assert len(web.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_busy_server_is_asked_again(web: Web, status: int) -> None:
-    numbers = count()
-    web.fault = lambda _: (status, {"Retry-After": "0"}, b"") if next(numbers) < 1 else None
-    assert isinstance(look(web), StoredFile)
+    attempts = count()
+    web.fault = lambda _: (status, {"Retry-After": "0"}, b"") if next(attempts) < 1 else None
+    assert isinstance(list_file(web), StoredFile)
     assert len(web.requests) == 2
 
 
-def test_a_server_that_wants_to_be_left_alone_for_long_is_left_alone(web: Web) -> None:
+def test_a_server_that_asks_for_a_long_pause_is_not_asked_again(web: Web) -> None:
     web.fault = lambda _: (429, {"Retry-After": "3600"}, b"")
-    assert code_of(look(web)) == "unreachable"
+    assert rejection_code(list_file(web)) == "unreachable"
     assert len(web.requests) == 1
 
 
 def test_waiting_for_a_server_has_an_end(web: Web) -> None:
-    found = look(web)
-    assert isinstance(found, StoredFile)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
     web.fault = lambda _: (503, {}, b"")
     began = time.monotonic()
     with pytest.raises(RasterError) as raised:
-        RangeReader(2.0).first(found, found.name)
+        RangeReader(2.0).first(file, file.name)
     assert raised.value.code == "unreachable"
     assert time.monotonic() - began < 2.5
 
 
 def test_a_server_without_ranges_or_versions_is_not_read(web: Web) -> None:
     web.etags = False
-    found = look(web)
-    assert isinstance(found, StoredFile)
-    assert "modified-" in found.fingerprint
-    read(found)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
+    assert "modified-" in file.fingerprint
+    read(file)
     web.modified = False
-    assert code_of(look(web)) == "unsuitable_server"
+    assert rejection_code(list_file(web)) == "unsuitable_server"
     web.etags, web.ranges = True, False
-    assert code_of(look(web)) == "unsuitable_server"
+    assert rejection_code(list_file(web)) == "unsuitable_server"
 
 
 @pytest.mark.parametrize(
@@ -196,24 +197,24 @@ def test_a_server_without_ranges_or_versions_is_not_read(web: Web) -> None:
 )
 def test_an_answer_that_is_not_the_range_is_refused(web: Web, answer: Reply) -> None:
     web.fault = lambda _: answer
-    assert code_of(look(web)) in ("unsuitable_server", "over_budget", "changing")
+    assert rejection_code(list_file(web)) in ("unsuitable_server", "over_budget", "changing")
 
 
-def test_a_time_of_modification_that_is_too_late_for_the_database_is_cut(web: Web) -> None:
+def test_a_modification_time_too_late_for_the_database_is_capped(web: Web) -> None:
     headers = {"Content-Range": "bytes 0-0/100", "Last-Modified": "Fri, 31 Dec 9999 23:59:59 GMT"}
     web.fault = lambda _: (206, headers, b"I")
-    found = look(web)
-    assert isinstance(found, StoredFile)
-    assert found.modified_ns == 2**63 - 1
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
+    assert file.modified_ns == 2**63 - 1
 
 
-def test_a_url_that_the_client_cannot_send_is_a_reason(web: Web) -> None:
-    (found,) = list_files([literal_location("http://999.1.1.1/a.tif")], ["http://999.1.1.1/"])
-    assert code_of(found) == "unreachable"
+def test_a_url_that_the_client_cannot_send_is_rejected(web: Web) -> None:
+    (file,) = list_files([literal_location("http://999.1.1.1/a.tif")], ["http://999.1.1.1/"])
+    assert rejection_code(file) == "unreachable"
 
 
 @pytest.mark.parametrize("slow", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_a_server_that_never_comes_to_the_end_of_its_head_is_left(slow: bytes) -> None:
+def test_a_server_that_never_ends_its_headers_is_given_up(slow: bytes) -> None:
     def drip(listening: socket.socket) -> None:
         with suppress(OSError), listening.accept()[0] as connection:
             while True:
@@ -232,38 +233,42 @@ def test_a_server_that_never_comes_to_the_end_of_its_head_is_left(slow: bytes) -
 
 def test_an_empty_file_is_empty(web: Web, tmp_path: Path) -> None:
     (tmp_path / "empty.tif").touch()
-    found = look(web, "empty.tif")
-    assert isinstance(found, StoredFile)
-    assert found.size == 0
+    file = list_file(web, "empty.tif")
+    assert isinstance(file, StoredFile)
+    assert file.size == 0
     with pytest.raises(RasterError) as raised:
-        read(found)
+        read(file)
     assert raised.value.code == "empty_file"
 
 
 def test_a_file_that_changes_is_noticed(web: Web, tmp_path: Path) -> None:
-    found = look(web)
-    assert isinstance(found, StoredFile)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
     write_raster(tmp_path / "a b.tif", width=50)
     with pytest.raises(FileChanged):
-        read(found)
+        read(file)
 
 
 def test_a_registered_file_is_found_without_a_request(web: Web) -> None:
-    found = look(web)
-    assert isinstance(found, StoredFile)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
     web.requests.clear()
-    again = find_registered_file(found.uri, found.fingerprint, (web.url,))
-    assert (again.uri, again.size, again.real_path) == (found.uri, found.size, found.real_path)
+    registered = find_registered_file(file.uri, file.fingerprint, (web.url,))
+    assert (registered.uri, registered.size, registered.real_path) == (
+        file.uri,
+        file.size,
+        file.real_path,
+    )
     assert web.requests == []
     with pytest.raises(NotAllowed):
-        find_registered_file(found.uri, found.fingerprint, EVERYWHERE)
+        find_registered_file(file.uri, file.fingerprint, EVERYWHERE)
 
 
 def test_a_redirect_within_the_roots_is_followed_as_a_link_is(web: Web) -> None:
     web.fault = lambda path: redirect("/a%20b.tif", 301) if path == "/old.tif" else None
-    found = look(web, "old.tif")
-    assert isinstance(found, StoredFile)
-    assert found.uri == f"{web.url}/a%20b.tif"
+    file = list_file(web, "old.tif")
+    assert isinstance(file, StoredFile)
+    assert file.uri == f"{web.url}/a%20b.tif"
 
 
 @pytest.mark.parametrize(
@@ -271,35 +276,35 @@ def test_a_redirect_within_the_roots_is_followed_as_a_link_is(web: Web) -> None:
     ["http://localhost:{port}/a.tif", "http://127.0.0.1:1/a.tif", "/other/a.tif", "file:///etc/passwd",
      "http://169.254.169.254/latest/meta-data", "//localhost/a.tif", "/data/a.tif?key=1", "/data/../other/a.tif"],
 )  # fmt: skip
-def test_a_redirect_elsewhere_is_refused(web: Web, target: str) -> None:
-    where = target.format(port=web.port)
-    web.fault = lambda path: redirect(where) if path.startswith("/data") else (200, {}, b"")
-    assert code_of(look(web, "data/a.tif", f"{web.url}/data/")) == "not_allowed"
+def test_a_redirect_out_of_the_roots_is_refused(web: Web, target: str) -> None:
+    location = target.format(port=web.port)
+    web.fault = lambda path: redirect(location) if path.startswith("/data") else (200, {}, b"")
+    assert rejection_code(list_file(web, "data/a.tif", f"{web.url}/data/")) == "not_allowed"
     assert [path for _, path, _ in web.requests] == ["/data/a.tif"]
 
 
 @pytest.mark.parametrize(
     "target", ["https://h/a.tif?sig=secret", "https://me:secret@h/a.tif", "//["]
 )
-def test_where_a_redirect_leads_is_told_without_secrets(web: Web, target: str) -> None:
+def test_a_refused_redirect_is_reported_without_secrets(web: Web, target: str) -> None:
     web.fault = lambda _: redirect(target)
-    found = look(web)
-    assert code_of(found) == "not_allowed"
-    assert isinstance(found, Rejection)
-    assert "secret" not in found.message
+    file = list_file(web)
+    assert rejection_code(file) == "not_allowed"
+    assert isinstance(file, Rejection)
+    assert "secret" not in file.message
 
 
 def test_redirects_in_a_loop_end(web: Web) -> None:
     web.fault = lambda path: redirect("/b.tif" if path == "/a.tif" else "/a.tif")
-    assert code_of(look(web, "a.tif")) == "unreachable"
+    assert rejection_code(list_file(web, "a.tif")) == "unreachable"
 
 
 def test_a_file_that_redirects_after_it_was_listed_is_refused(web: Web) -> None:
-    found = look(web)
-    assert isinstance(found, StoredFile)
+    file = list_file(web)
+    assert isinstance(file, StoredFile)
     web.fault = lambda path: redirect("/other.tif")
     with pytest.raises(NotAllowed) as raised:
-        read(found)
+        read(file)
     assert web.url not in str(raised.value)
 
 
@@ -313,7 +318,7 @@ def test_a_web_server_cannot_be_listed_or_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "link", "found"),
+    ("base", "link", "resolved"),
     [
         ("https://h/a/catalog.json", "./b/c.json", "https://h/a/b/c.json"),
         ("https://h/a/catalog.json?x=1", "?page=2", "https://h/a/catalog.json?page=2"),
@@ -328,20 +333,20 @@ def test_a_web_server_cannot_be_listed_or_written(tmp_path: Path) -> None:
         ("https://h/a/catalog.json", "//[", "//["),
     ],
 )
-def test_links_lead_on_from_their_document(base: str, link: str, found: str) -> None:
-    assert resolve_link(base, link) == found
+def test_links_are_relative_to_their_document(base: str, link: str, resolved: str) -> None:
+    assert resolve_link(base, link) == resolved
 
 
-def document(web: Web, path: str, most: int = 1000, **more: Any) -> bytes:
-    return read_document(f"{web.url}/{path}", AllowedRoots([web.url]), most, **more)[1]
+def fetch_document(web: Web, path: str, max_bytes: int = 1000, **more: Any) -> bytes:
+    return read_document(f"{web.url}/{path}", AllowedRoots([web.url]), max_bytes, **more)[1]
 
 
 def test_documents_are_bounded(web: Web, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(bytes(1000))
     (tmp_path / "large").write_bytes(bytes(1001))
-    assert document(web, "small") == bytes(1000)
+    assert fetch_document(web, "small") == bytes(1000)
     with pytest.raises(RasterError) as raised:
-        document(web, "large")
+        fetch_document(web, "large")
     assert raised.value.code == "over_budget"
     roots = AllowedRoots([tmp_path])
     assert read_document((tmp_path / "small").as_uri(), roots, 1000)[1] == bytes(1000)
@@ -354,15 +359,15 @@ def test_documents_are_bounded(web: Web, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["//evil/c.json", "/tmp/a%00.json", "//["])
-def test_a_link_to_no_document_of_this_machine_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_link_that_is_not_a_path_on_this_machine_is_refused(tmp_path: Path, name: str) -> None:
     link = resolve_link((tmp_path / "catalog.json").as_uri(), name)
     with pytest.raises(NotAllowed):
         read_document(link, AllowedRoots(EVERYWHERE), 1000)
 
 
-def test_a_document_may_be_packed(web: Web) -> None:
+def test_a_document_may_be_compressed(web: Web) -> None:
     web.fault = lambda _: (200, {"Content-Encoding": "GZIP"}, gzip.compress(bytes(1000)))
-    assert document(web, "small.json") == bytes(1000)
+    assert fetch_document(web, "small.json") == bytes(1000)
 
 
 @pytest.mark.parametrize(
@@ -375,14 +380,16 @@ def test_a_document_may_be_packed(web: Web) -> None:
     ],
     ids=["bomb", "bomb in a bomb", "zstd", "broken"],
 )
-def test_a_bomb_is_not_unpacked(web: Web, encoding: str, body: bytes, code: str) -> None:
+def test_a_compression_bomb_is_not_unpacked(
+    web: Web, encoding: str, body: bytes, code: str
+) -> None:
     web.fault = lambda _: (200, {"Content-Encoding": encoding}, body)
     tracemalloc.start()
     try:
         with pytest.raises(RasterError) as raised:
-            document(web, "bomb.json", 10**6)
-        most = tracemalloc.get_traced_memory()[1]
+            fetch_document(web, "bomb.json", 10**6)
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert raised.value.code == code
-    assert most < 10**7
+    assert peak < 10**7
