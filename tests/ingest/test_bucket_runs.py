@@ -1,4 +1,4 @@
-"""Whole runs over object storage, as a user starts them."""
+"""Runs over object storage, started as a user starts them."""
 
 import json
 from pathlib import Path
@@ -24,9 +24,9 @@ def uris(engine: Engine) -> list[str]:
         return list(connection.scalars(text("SELECT uri FROM raster_files ORDER BY uri")))
 
 
-def register(database_url: str, place: str, status: int = 0, seconds: str = "20") -> Any:
+def register(database_url: str, location: str, status: int = 0, seconds: str = "20") -> Any:
     return run(
-        [*RASTERSOURCES, "register", place, "--organisation", "Owner", "--create"],
+        [*RASTERSOURCES, "register", location, "--organisation", "Owner", "--create"],
         status=status,
         RASTERSOURCES_DATABASE_URL=database_url,
         RASTERSOURCES_BATCH_SIZE="10",
@@ -38,21 +38,21 @@ def test_inspect_reads_objects(bucket: Bucket, tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "a b.tif")
     name = bucket.put("in/a b.tif", raster)
     url = name.replace(" ", "%20")
-    places: list[str | Path] = [raster, url]
-    done = run([*RASTERSOURCES, "inspect", "--json", *places])
-    here, there = map(json.loads, done.stdout.splitlines())
-    assert there == {**here, "uri": url}
-    refused = run([*RASTERSOURCES, "inspect", "--stats", url], status=1)
-    assert refused.stderr == (
+    locations: list[str | Path] = [raster, url]
+    done = run([*RASTERSOURCES, "inspect", "--json", *locations])
+    local_record, object_record = map(json.loads, done.stdout.splitlines())
+    assert object_record == {**local_record, "uri": url}
+    failed = run([*RASTERSOURCES, "inspect", "--stats", url], status=1)
+    assert failed.stderr == (
         "rastersources: statistics look at all pixels; copy the object to a folder for them\n"
     )
 
 
-def test_unchanged_objects_are_not_asked_for_again(
+def test_unchanged_objects_are_not_requested_again(
     bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
-    names = [bucket.put(f"in/{number}.tif", raster) for number in range(5)]
+    names = [bucket.put(f"in/{index}.tif", raster) for index in range(5)]
     register(database_url, f"s3://{bucket.name}/in")
     assert uris(engine) == names
     s3_proxy.exchanges.clear()
@@ -61,11 +61,11 @@ def test_unchanged_objects_are_not_asked_for_again(
     assert all(exchange.is_listing for exchange in s3_proxy.exchanges)
 
 
-def test_a_storage_that_fails_now_and_then_is_registered_whole(
+def test_all_objects_are_registered_although_the_storage_fails_at_times(
     bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     bucket.put_many(
-        [f"in/{number:03d}.tif" for number in range(100)],
+        [f"in/{index:03d}.tif" for index in range(100)],
         write_raster(tmp_path / "a.tif").read_bytes(),
     )
     s3_proxy.fault = fail_every(5, 503)
@@ -76,15 +76,15 @@ def test_a_storage_that_fails_now_and_then_is_registered_whole(
 def test_a_run_without_storage_ends_with_a_sentence_and_the_next_completes_it(
     bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
-    names = [f"in/{number:03d}.tif" for number in range(40)]
+    names = [f"in/{index:03d}.tif" for index in range(40)]
     bucket.put_many(names, write_raster(tmp_path / "a.tif").read_bytes())
     s3_proxy.fault = lambda _, path: 503 if "in/02" in path else None
     failed = register(database_url, f"s3://{bucket.name}/in", status=1, seconds="3")
     assert failed.stderr.splitlines()[-1].startswith(f"rastersources: s3://{bucket.name}/in/02")
     assert failed.stderr.endswith("(it answers 503); try again later\n")
-    done = uris(engine)
-    assert len(done) < 30
-    assert not [uri for uri in done if "/in/02" in uri]
+    registered = uris(engine)
+    assert len(registered) < 30
+    assert not [uri for uri in registered if "/in/02" in uri]
     s3_proxy.fault = lambda _method, _path: None
     register(database_url, f"s3://{bucket.name}/in")
     assert uris(engine) == [f"s3://{bucket.name}/{name}" for name in names]
@@ -111,7 +111,7 @@ def test_a_definition_takes_objects_and_files_into_one_source(
     command = [*RASTERSOURCES, "register", "--config", tmp_path / "sources.toml", "--create"]
     run(command, RASTERSOURCES_DATABASE_URL=database_url)
     with engine.connect() as connection:
-        (found,) = connection.execute(
+        (source,) = connection.execute(
             text("SELECT first_value_timestamp::date::text, last_value_timestamp::date::text, size FROM raster_sources")
         ).all()  # fmt: skip
-    assert found == ("2024-01-01", "2024-01-02", 2 * raster.stat().st_size)
+    assert source == ("2024-01-01", "2024-01-02", 2 * raster.stat().st_size)

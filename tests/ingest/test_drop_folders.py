@@ -1,10 +1,8 @@
-"""Drop folders: a file is registered in the source that its name gives, and then moved."""
+"""Drop folders: a file is registered in the source that its name gives, and is then moved."""
 
-import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from string import ascii_letters
 from typing import Any
 
@@ -15,6 +13,7 @@ from pipeline.catalogue.definitions import Orphan
 from pipeline.errors import CatalogueError
 from pipeline.ingest.sync import list_orphans, prune_all
 from pipeline.storage import current_fingerprint, file_uri, find_file
+from tests.ingest.conftest import spoil
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute, rows
 from tests.support.drop_folder import Site, tree
@@ -51,13 +50,16 @@ def test_names_too_long_for_the_catalogue_are_rejected_and_stay(site: Site) -> N
     path.rename(long)
     for _ in range(2):
         report = site.sync()
-        assert (report.registered, [one.code for one in report.rejected]) == (0, ["unmatched"])
+        assert (report.registered, [rejection.code for rejection in report.rejected]) == (
+            0,
+            ["unmatched"],
+        )
         assert long.exists()
     long.rename(site.folder / "rain.tif")
     done = site.base.joinpath(*folders[:11], "d" * (2480 - 11 * 201 - len(file_uri(site.base))))
     done.mkdir(parents=True)
     report = site.sync(done=str(done))
-    assert [one.code for one in report.rejected] == ["unmatched"]
+    assert [rejection.code for rejection in report.rejected] == ["unmatched"]
     assert (site.files(), tree(site.folder)) == ([], ["rain.tif"])
     assert site.sync().registered == 1
 
@@ -88,11 +90,11 @@ def test_codes_may_contain_underscores_and_times(site: Site) -> None:
     site.drop("rain_nl_20240101T0100.tif")
     site.drop("rain_20240101.tif")
     assert site.sync(time_zone="Europe/Amsterdam").registered == 2
-    found = rows(
+    files = rows(
         site.engine,
         "SELECT name, times FROM raster_files JOIN raster_sources AS source ON source.id = source_id ORDER BY name",
     )
-    assert found == [("rain_20240101", []), ("rain_nl", [datetime(2024, 1, 1, tzinfo=UTC)])]
+    assert files == [("rain_20240101", []), ("rain_nl", [datetime(2024, 1, 1, tzinfo=UTC)])]
 
 
 def test_the_tag_dates_a_file_of_a_series_without_a_time_in_its_name(site: Site) -> None:
@@ -102,8 +104,8 @@ def test_the_tag_dates_a_file_of_a_series_without_a_time_in_its_name(site: Site)
     site.drop("rain.tif", tags=tags)
     site.drop("land.tif", tags=tags)
     assert site.sync().registered == 2
-    found = rows(site.engine, "SELECT right(uri, 8), times FROM raster_files ORDER BY uri")
-    assert found == [
+    files = rows(site.engine, "SELECT right(uri, 8), times FROM raster_files ORDER BY uri")
+    assert files == [
         ("land.tif", []),
         ("rain.tif", [datetime(2024, 6, 18, 14, 14, 24, tzinfo=UTC)]),
     ]
@@ -137,7 +139,7 @@ def test_a_file_that_does_not_fit_is_rejected_and_moved_to_refused(
     site.sync(**fields)
     site.drop(name, transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0), **raster)
     report = site.sync(**fields)
-    assert [one.code for one in report.rejected] == [code]
+    assert [rejection.code for rejection in report.rejected] == [code]
     assert report.rejected[0].uri == file_uri(site.refused / name)
     assert site.rejections() == [(code, f"refused/{name}")]
     assert (tree(site.folder), tree(site.refused)) == ([], [name])
@@ -184,13 +186,16 @@ def test_the_same_code_in_another_organisation_changes_nothing(
     site.drop("rain.tif")
     site.drop("snow.tif")
     report = site.sync(organisation="Owner", supplier=supplier)
-    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"])
-    found = rows(
+    assert (report.registered, [rejection.code for rejection in report.rejected]) == (
+        1,
+        ["unmatched"],
+    )
+    sources = rows(
         site.engine,
         "SELECT o.name, s.supplier_code FROM raster_sources AS s "
         "JOIN organisations AS o ON o.id = organisation_id WHERE file_count > 0",
     )
-    assert found == [("Owner", "rain")]
+    assert sources == [("Owner", "rain")]
 
 
 @pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
@@ -202,7 +207,10 @@ def test_without_an_organisation_only_uuids_count(site: Site, supplier: str | No
     site.drop("snow.tif")
     site.drop("rain.tif")
     report = site.sync(organisation=None, supplier=supplier)
-    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"] * 2)
+    assert (report.registered, [rejection.code for rejection in report.rejected]) == (
+        1,
+        ["unmatched"] * 2,
+    )
     assert "a supplier_code counts only where the drop folder names its organisation" in (
         report.rejected[0].message
     )
@@ -216,7 +224,7 @@ def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
     for code in ("rain", "snow", "hail"):
         site.drop(f"{code}.tif")
     report = site.sync(organisation=["Owner", "Another"])
-    assert (report.registered, [one.uri for one in report.rejected]) == (
+    assert (report.registered, [rejection.uri for rejection in report.rejected]) == (
         2,
         [file_uri(site.refused / "hail.tif")],
     )
@@ -229,25 +237,21 @@ def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
 KEEP = {"done": "keep", "refused": "keep"}
 
 
-def spoil(path: Path) -> None:
-    """Other bytes under the same name, size and times: whoever opens the file must refuse it."""
-    status = path.stat()
-    path.write_bytes(b"x" * status.st_size)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def test_files_that_stay_are_read_once(site: Site) -> None:
     site.add_source("rain")
     good, bad = site.drop("rain.tif"), site.drop("rain_20240101.tif", crs=None)
     report = site.sync(**KEEP)
-    assert (report.registered, [one.code for one in report.rejected]) == (1, ["missing_crs"])
+    assert (report.registered, [rejection.code for rejection in report.rejected]) == (
+        1,
+        ["missing_crs"],
+    )
     assert site.files() == [("rain", "incoming/rain.tif")]
     assert site.rejections() == [("missing_crs", "incoming/rain_20240101.tif")]
     spoil(good)
     spoil(bad)
     report = site.sync(**KEEP)
     assert (report.registered, report.unchanged) == (0, 1)
-    assert [one.code for one in report.rejected] == ["missing_crs"]
+    assert [rejection.code for rejection in report.rejected] == ["missing_crs"]
     assert rows(site.engine, "SELECT attempts FROM rejected_files") == [(1,)]
 
 
@@ -259,7 +263,7 @@ def test_a_file_that_stays_and_changes_is_read_again(site: Site) -> None:
     assert site.sync(**KEEP).registered == 1
     assert rows(site.engine, "SELECT width FROM raster_files") == [(11,)]
     write_raster(path, crs=None)
-    assert [one.code for one in site.sync(**KEEP).rejected] == ["missing_crs"]
+    assert [rejection.code for rejection in site.sync(**KEEP).rejected] == ["missing_crs"]
     assert (site.files(), site.rejections()) == ([], [("missing_crs", "incoming/rain.tif")])
     write_raster(path)
     assert site.sync(**KEEP).registered == 1
@@ -311,7 +315,7 @@ def test_an_unmatched_file_is_registered_when_its_source_is_created(
     site: Site, fields: dict[str, str]
 ) -> None:
     site.drop("rain.tif")
-    assert [one.code for one in site.sync(**fields).rejected] == ["unmatched"]
+    assert [rejection.code for rejection in site.sync(**fields).rejected] == ["unmatched"]
     assert len(site.sync(**fields).rejected) == (1 if fields else 0)
     assert rows(site.engine, "SELECT attempts FROM rejected_files") == [(1,)]
     site.add_source("rain")
@@ -324,7 +328,7 @@ def test_a_rejected_file_can_be_corrected_in_place_or_retried(site: Site) -> Non
     site.add_source("rain", temporal=True)
     site.drop("rain_20240101.tif", crs=None)
     site.drop("rain.tif", transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0))
-    write_raster(site.refused / "rain_20240103.tif")  # nobody refused this one
+    write_raster(site.refused / "rain_20240103.tif")  # no run rejected this file
     assert len(site.sync().rejected) == 2
     assert site.sync().listed == 0
     write_raster(site.refused / "rain_20240101.tif")
@@ -344,7 +348,7 @@ def test_a_file_behind_a_link_stays(site: Site) -> None:
     site.add_source("rain")
     path = write_raster(site.base / "rain.tif")
     (site.folder / "rain.tif").symlink_to(path)
-    assert [one.code for one in site.sync().rejected] == ["not_allowed"]
+    assert [rejection.code for rejection in site.sync().rejected] == ["not_allowed"]
     assert path.exists()
     assert (tree(site.done), tree(site.refused)) == ([], [])
 
@@ -355,9 +359,9 @@ def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
     secret = site.base / "secret"
     secret.write_text("secret")
     (site.folder / "rain.tfw").symlink_to(secret)
-    (refused,) = site.sync().rejected
-    assert refused.code == "not_allowed"
-    assert refused.message == "its sidecar rain.tfw is a link; put the file itself there"
+    (rejection,) = site.sync().rejected
+    assert rejection.code == "not_allowed"
+    assert rejection.message == "its sidecar rain.tfw is a link; put the file itself there"
     assert tree(site.folder) == ["rain.tfw", "rain.tif"]
     assert (tree(site.done), tree(site.refused)) == ([], [])
     (site.folder / "rain.tfw").unlink()
@@ -373,7 +377,7 @@ def test_young_files_wait(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["incoming", "done", "refused"])
-def test_a_missing_folder_is_one_sentence_and_nothing_is_moved(site: Site, name: str) -> None:
+def test_a_missing_folder_gives_one_sentence_and_nothing_is_moved(site: Site, name: str) -> None:
     (site.base / name).rmdir()
     if name != "incoming":
         site.drop("unknown.tif")
@@ -385,12 +389,12 @@ def test_a_missing_folder_is_one_sentence_and_nothing_is_moved(site: Site, name:
 
 
 @pytest.mark.parametrize("field", ["organisation", "supplier"])
-def test_an_unknown_owner_is_one_sentence(site: Site, field: str) -> None:
+def test_an_unknown_owner_gives_one_sentence(site: Site, field: str) -> None:
     with pytest.raises(CatalogueError, match=r'"drop" names the (organisation|user) "Nobody"'):
         site.sync(**{field: "Nobody"})
 
 
-def test_a_folder_outside_the_roots_is_one_sentence(site: Site) -> None:
+def test_a_folder_outside_the_roots_gives_one_sentence(site: Site) -> None:
     site.drop("unknown.tif")
     work = site.configure(done="done")
     with pytest.raises(CatalogueError, match=r"done: it lies outside the folders that may be read"):
@@ -426,9 +430,9 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
         return done.stdout + done.stderr
 
     assert "rain.tif" in command("plan", "drop", status=2)
-    said = command("sync", "drop", status=3)
-    assert f"rejected {file_uri(site.refused / 'unknown.tif')}: no raster source" in said
-    assert "1 registered, 0 unchanged, 1 rejected" in said
+    printed = command("sync", "drop", status=3)
+    assert f"rejected {file_uri(site.refused / 'unknown.tif')}: no raster source" in printed
+    assert "1 registered, 0 unchanged, 1 rejected" in printed
     assert "0 registered, 0 unchanged, 0 rejected" in command("sync", status=0)
     assert 'there is no definition "x"; there are: drop' in command("sync", "x", status=1)
     states = rows(

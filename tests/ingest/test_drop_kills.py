@@ -31,50 +31,50 @@ MEMORY = Path("/dev/shm")
 def site(
     server: str, template: str, pool: ProcessReader[FileRow], tmp_path: Path
 ) -> Iterator[Site]:
-    """Three series, and a file that is in the way of another one."""
+    """A drop folder with three series, in a database for one test."""
     with new_database(server, template) as url:
         engine = make_engine(url)
         site = new_site(engine, pool, tmp_path)
-        for number in range(SOURCES):
-            site.add_source(f"place_{number}", temporal=True)
+        for index in range(SOURCES):
+            site.add_source(f"place_{index}", temporal=True)
         yield site
         engine.dispose()
 
 
 @pytest.fixture(params=["same file system", "another file system"])
 def kept(request: pytest.FixtureRequest, site: Site) -> Iterator[Path]:
-    """Where done and refused files go."""
+    """The folder for accepted and rejected files."""
     if request.param == "same file system":
         yield site.base / "kept"
         return
     if not MEMORY.is_dir() or MEMORY.stat().st_dev == site.base.stat().st_dev:
-        pytest.skip("there is no other file system here")
+        pytest.skip("this machine has no second file system")
     with TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)
 
 
-def contents(*folders: Path) -> Counter[str]:
-    """How often each content is there."""
+def count_contents(*folders: Path) -> Counter[str]:
+    """Return how often each content is in the folders."""
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return Counter(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
 
-def fill(site: Site, first: int) -> Counter[str]:
-    """Files of every kind, of a source or of none, with sidecars, of a name that was there before; what they hold."""
-    for number in range(first, first + FILES):
-        moment = f"2024{1 + number // 28 % 12:02d}{1 + number % 28:02d}T{number // 336:02d}00Z"
-        code = f"place_{number % SOURCES}" if number % 5 else "nowhere"
-        name = f"{code}_{moment}.tif" if number % 7 else f"nowhere_{number % 2}.tif"
-        write_raster(site.folder / name, width=4, height=4, tags={"NUMBER": str(number)})
-        if number % 3 == 0:
+def drop_files(site: Site, first: int) -> Counter[str]:
+    """Drop files with and without a source, a sidecar, or a name that was used before; return their contents."""
+    for index in range(first, first + FILES):
+        time_in_name = f"2024{1 + index // 28 % 12:02d}{1 + index % 28:02d}T{index // 336:02d}00Z"
+        code = f"place_{index % SOURCES}" if index % 5 else "nowhere"
+        name = f"{code}_{time_in_name}.tif" if index % 7 else f"nowhere_{index % 2}.tif"
+        write_raster(site.folder / name, width=4, height=4, tags={"NUMBER": str(index)})
+        if index % 3 == 0:
             (site.folder / f"{name}.aux.xml").write_text(
-                f"<PAMDataset><!-- {number} --></PAMDataset>"
+                f"<PAMDataset><!-- {index} --></PAMDataset>"
             )
-    return contents(site.folder)
+    return count_contents(site.folder)
 
 
-def begin(site: Site, kept: Path) -> WarmProcess:
-    """A run of its own."""
+def start_run(site: Site, kept: Path) -> WarmProcess:
+    """Start a run in a process of its own."""
     for name in ("done", "refused"):
         (kept / name).mkdir(parents=True, exist_ok=True)
     site.configure(done=str(kept / "done"), refused=str(kept / "refused"))
@@ -89,29 +89,31 @@ def begin(site: Site, kept: Path) -> WarmProcess:
 
 @dataclass
 class Kills:
-    """What was done to a drop folder."""
+    """The files that were dropped while runs were killed."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     """How often each content was dropped."""
-    on_their_way: int = 0
+    unfinished_moves: int = 0
     """Kills that left a file recorded and not moved."""
 
-    def one(self, site: Site, kept: Path, chance: random.Random, number: int) -> None:
-        """Drop files unless there are some left, and kill a run at a random instant after it moved the first."""
+    def drop_and_kill(
+        self, site: Site, kept: Path, generator: random.Random, repetition: int
+    ) -> None:
+        """Drop files unless some are left; kill a run at a random instant after it moved the first file."""
         if not any(site.folder.iterdir()):
-            self.dropped += fill(site, FILES * number)
+            self.dropped += drop_files(site, FILES * repetition)
         before = len(list(site.folder.iterdir()))
-        process = begin(site, kept)
+        process = start_run(site, kept)
         while process.poll() is None and len(list(site.folder.iterdir())) == before:
             time.sleep(0.001)
-        time.sleep(chance.random() * chance.random() / 2)
+        time.sleep(generator.random() * generator.random() / 2)
         process.kill()
         process.communicate()
-        self.on_their_way += bool(left(site))
+        self.unfinished_moves += bool(count_moves_left(site))
 
 
-def left(site: Site) -> int:
-    """How many moves a killed run has left, once its sessions are gone."""
+def count_moves_left(site: Site) -> int:
+    """Return how many moves a killed run left, once its sessions are gone."""
     url = site.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as watcher:
         while watcher.execute(SESSIONS).fetchone() != (0,):
@@ -127,37 +129,39 @@ SESSIONS = """
 
 
 def run_and_check(site: Site, kept: Path, dropped: Counter[str], seed: str) -> None:
-    """A run that nobody kills brings everything to where it belongs."""
-    process = begin(site, kept)
+    """Let a run end; assert that every file is where it belongs."""
+    process = start_run(site, kept)
     _, errors = process.communicate()
     assert process.returncode in (0, 3), errors
     assert list(site.folder.iterdir()) == [], seed
-    assert contents(kept) == dropped, seed
+    assert count_contents(kept) == dropped, seed
     registered = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")
-    refused = rows(site.engine, "SELECT uri, fingerprint FROM rejected_files")
-    there = {file_uri(path): path for path in kept.rglob("*.tif")}
-    assert Counter(uri for uri, _ in registered + refused) == Counter(there.keys()), seed
-    for uri, fingerprint in registered + refused:
+    rejected = rows(site.engine, "SELECT uri, fingerprint FROM rejected_files")
+    paths = {file_uri(path): path for path in kept.rglob("*.tif")}
+    assert Counter(uri for uri, _ in registered + rejected) == Counter(paths.keys()), seed
+    for uri, fingerprint in registered + rejected:
         assert find_file(Path(path_of(uri)), ["/"]).fingerprint == fingerprint
     assert rows(site.engine, "SELECT * FROM moves") == []
 
 
 def test_a_few_kills_lose_nothing_and_duplicate_nothing(site: Site, kept: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    chance, kills = random.Random(seed), Kills()
-    for number in range(3):
-        kills.one(site, kept, chance, number)
+    generator, kills = random.Random(seed), Kills()
+    for repetition in range(3):
+        kills.drop_and_kill(site, kept, generator, repetition)
     run_and_check(site, kept, kills.dropped, f"seed {seed}")
 
 
 @pytest.mark.soak
 def test_fifty_kills_lose_nothing_and_duplicate_nothing(site: Site, kept: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    chance, kills = random.Random(seed), Kills()
-    for number in range(500):
-        kills.one(site, kept, chance, number)
-        if number % 10 == 9:
+    generator, kills = random.Random(seed), Kills()
+    for repetition in range(500):
+        kills.drop_and_kill(site, kept, generator, repetition)
+        if repetition % 10 == 9:
             run_and_check(site, kept, kills.dropped, f"seed {seed}")
-            if number > 48 and kills.on_their_way >= 5:  # a quick machine needs more kills for that
+            if (
+                repetition > 48 and kills.unfinished_moves >= 5
+            ):  # a fast machine needs more kills for these
                 break
-    assert kills.on_their_way >= 5, f"seed {seed}"
+    assert kills.unfinished_moves >= 5, f"seed {seed}"

@@ -1,4 +1,4 @@
-"""Dropped files on their way to where they are kept: none lost, none doubled, none overwritten."""
+"""Moving dropped files loses none, doubles none and overwrites none."""
 
 import os
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_sidecars_go_with_their_file(site: Site) -> None:
 def test_files_are_moved_to_another_file_system(site: Site) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == site.base.stat().st_dev:
-        pytest.skip("there is no other file system here")
+        pytest.skip("this machine has no second file system")
     site.add_source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
@@ -100,8 +100,8 @@ def test_files_are_moved_to_another_file_system(site: Site) -> None:
         assert rows(site.engine, "SELECT uri FROM raster_files") == [(file_uri(kept),)]
 
 
-def begun(site: Site, code: str) -> Path:
-    """A file that was recorded as done and not moved, as a run leaves it that is killed in between."""
+def begin_move(site: Site, code: str) -> Path:
+    """Record a file as done and do not move it, as a run does that is killed in between; return its path."""
     work, path = site.configure(done="done", refused="refused"), site.drop(f"{code}.tif")
     file = find_file(path, ["/"])
     move = FileMove(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
@@ -117,7 +117,7 @@ def begun(site: Site, code: str) -> Path:
 
 def test_a_move_that_was_begun_is_finished_first(site: Site) -> None:
     site.add_source("rain")
-    begun(site, "rain")
+    begin_move(site, "rain")
     assert site.sync().listed == 0
     assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
     assert site.files() == [("rain", "done/rain.tif")]
@@ -125,16 +125,16 @@ def test_a_move_that_was_begun_is_finished_first(site: Site) -> None:
 
 def test_a_finished_move_with_a_row_is_ended(site: Site) -> None:
     site.add_source("rain")
-    path = begun(site, "rain")
+    path = begin_move(site, "rain")
     path.rename(site.done / "rain.tif")
     site.drop("rain_20240101.tif")
     assert site.sync().registered == 1
     assert tree(site.done) == ["rain.tif", "rain_20240101.tif"]
 
 
-def test_a_file_that_changed_before_its_move_is_a_new_one(site: Site) -> None:
+def test_a_file_that_changed_before_its_move_is_registered_anew(site: Site) -> None:
     site.add_source("rain")
-    path = begun(site, "rain")
+    path = begin_move(site, "rain")
     write_raster(path, width=12)
     assert site.sync().registered == 1
     assert site.files() == [("rain", "done/rain.tif")]
@@ -143,14 +143,14 @@ def test_a_file_that_changed_before_its_move_is_a_new_one(site: Site) -> None:
 
 def test_a_file_that_disappeared_before_its_move_leaves_its_source(site: Site) -> None:
     site.add_source("rain")
-    begun(site, "rain").unlink()
+    begin_move(site, "rain").unlink()
     site.sync()
     assert (site.files(), tree(site.done)) == ([], [])
 
 
 def test_a_name_taken_meanwhile_is_not_overwritten(site: Site) -> None:
     site.add_source("rain")
-    begun(site, "rain")
+    begin_move(site, "rain")
     (site.done / "rain.tif").write_bytes(b"not ours")
     site.sync()
     assert (site.done / "rain.tif").read_bytes() == b"not ours"
@@ -162,11 +162,11 @@ def test_a_name_taken_meanwhile_is_not_overwritten(site: Site) -> None:
 def test_objects_are_registered_and_moved_like_files(
     engine: Engine, tmp_path: Path, bucket: Bucket
 ) -> None:
-    with ProcessReader(1, file_row) as pool:  # its processes take the bucket from their environment
-        take_objects(new_site(engine, pool, tmp_path), bucket)
+    with ProcessReader(1, file_row) as pool:  # its process finds the bucket by its environment
+        check_objects(new_site(engine, pool, tmp_path), bucket)
 
 
-def take_objects(site: Site, bucket: Bucket) -> None:
+def check_objects(site: Site, bucket: Bucket) -> None:
     site.add_source("rain", temporal=True)
     raster = write_raster(site.base / "any.tif").read_bytes()
     fields = {"folder": f"s3://{bucket.name}/in/", "done": f"s3://{bucket.name}/done",
@@ -181,7 +181,10 @@ def take_objects(site: Site, bucket: Bucket) -> None:
     bucket.put("done/rain_20240102.tif", b"not ours")
     bucket.put("in/rain_20240101.tif.aux.xml", b"<PAMDataset></PAMDataset>")
     report = site.sync(**fields)
-    assert (report.registered, [one.code for one in report.rejected]) == (2, ["unmatched"])
+    assert (report.registered, [rejection.code for rejection in report.rejected]) == (
+        2,
+        ["unmatched"],
+    )
     uris = [uri for (uri,) in rows(site.engine, "SELECT uri FROM raster_files ORDER BY times")]
     assert uris[0] == f"s3://{bucket.name}/done/rain_20240101.tif"
     assert sorted(bucket.keys()) == sorted([
@@ -189,10 +192,10 @@ def take_objects(site: Site, bucket: Bucket) -> None:
         uris[1].removeprefix(f"s3://{bucket.name}/"), "refused/unknown.tif",
     ])  # fmt: skip
     listed = {
-        one.uri: one for one in list_files([literal_location(uri) for uri in uris], EVERYWHERE)
+        file.uri: file for file in list_files([literal_location(uri) for uri in uris], EVERYWHERE)
     }
     stored = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")
-    assert {uri: one.fingerprint for uri, one in listed.items()} == dict(stored)
+    assert {uri: file.fingerprint for uri, file in listed.items()} == dict(stored)
     assert site.sync(**fields).listed == 0
     site.add_source("unknown")
     assert site.sync(**fields).registered == 1

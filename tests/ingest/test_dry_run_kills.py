@@ -1,4 +1,4 @@
-"""A file that is sent only to be judged is gone as soon as either side dies: it never had a name."""
+"""The file of a dry run is gone as soon as either side dies, because it never had a name."""
 
 import socket
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ def serving(
         yield serving
 
 
-def open_files(pid: int, folder: Path) -> list[str]:
-    """What a process holds open below a folder, files without a name included."""
+def list_open_files(pid: int, folder: Path) -> list[str]:
+    """Return what a process has open below a folder, files without a name included."""
     links = []
-    for one in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            links.append(str(one.readlink()))
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            links.append(str(link.readlink()))
     return [link for link in links if link.startswith(f"{folder}/")]
 
 
@@ -42,21 +42,23 @@ def test_a_dry_run_leaves_nothing_when_either_side_dies(serving: Serving, end: s
             "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n"
         )
         connection.sendall(head.encode() + HEAD + bytes(4_000_000))
-        wait_until(lambda: "(deleted)" in str(open_files(serving.process.pid, folder)), seconds=300)
+        wait_until(
+            lambda: "(deleted)" in str(list_open_files(serving.process.pid, folder)), seconds=300
+        )
         assert [path.name for path in folder.rglob("*")] == [".catalogue"]
         if end == "the server is killed":
             serving.kill()
     if end == "the server is killed":
         serving.start()
-    wait_until(lambda: open_files(serving.process.pid, folder) == [], seconds=300)
+    wait_until(lambda: list_open_files(serving.process.pid, folder) == [], seconds=300)
     assert [path.name for path in folder.rglob("*")] == [".catalogue"]
 
 
 def test_a_server_answers_a_dry_run(serving: Serving, tmp_path: Path) -> None:
     url = serving.add_source()
     with write_raster(tmp_path / "a.tif").open("rb") as file:
-        moment = {"timestamp": "2024-01-01"}
-        answer = serving.client.post(f"{url}data/?dry-run", files={"file": file}, data=moment)
+        fields = {"timestamp": "2024-01-01"}
+        answer = serving.client.post(f"{url}data/?dry-run", files={"file": file}, data=fields)
     expected = {"status": "SUCCESS", "result": url, "detail": "Files replaced: 0."}
     assert (answer.status_code, answer.json()) == (200, expected)
     assert serving.client.get(f"{url}uploads/").json()["count"] == 0

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +35,24 @@ pattern = '(?P<place>\d+)_(?P<time>\d{8}T\d{4}Z)\.tif$'
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six series of forty steps, of which every place shifts a little from step to step."""
+    """A folder with six series of forty steps; each step lies a little beside the one before."""
     folder = tmp_path_factory.mktemp("killed")
     (folder / "sources.toml").write_text(CONFIG)
     (folder / "files").mkdir()
-    for number in range(FILES):
-        place, step = number % SOURCES, number // SOURCES
-        moment = f"20240101T{step // 12:02d}{5 * (step % 12):02d}Z"
-        shifted = RD_TRANSFORM @ Affine.translation(step, place)
+    for index in range(FILES):
+        series, step = index % SOURCES, index // SOURCES
+        time_in_name = f"20240101T{step // 12:02d}{5 * (step % 12):02d}Z"
+        shifted = RD_TRANSFORM @ Affine.translation(step, series)
         write_raster(
-            folder / "files" / f"{place}_{moment}.tif", transform=shifted, width=4, height=4
+            folder / "files" / f"{series}_{time_in_name}.tif", transform=shifted, width=4, height=4
         )
     return folder
-
-
-@pytest.fixture
-def fresh(server: str, template: str) -> Iterator[str]:
-    with new_database(server, template) as url:
-        yield url
 
 
 COMMANDS = {name: [*RASTERSOURCES, name, "--create"] for name in ("register", "sync")}
 
 
-def begin(command: str, folder: Path, url: str) -> WarmProcess:
+def start_command(command: str, folder: Path, url: str) -> WarmProcess:
     return start(
         COMMANDS[command],
         cwd=folder,
@@ -68,45 +61,45 @@ def begin(command: str, folder: Path, url: str) -> WarmProcess:
     )
 
 
-def writing(watcher: psycopg.Connection[Any]) -> bool:
-    """Whether another session has a transaction open that has written to the catalogue."""
+def is_writing(watcher: psycopg.Connection[Any]) -> bool:
+    """Return whether another session has an open transaction that has written to the catalogue."""
     query = """
         SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
                        WHERE datname = current_database() AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
                        AND relation IN ('raster_sources'::regclass, 'raster_files'::regclass))
     """
-    (found,) = watcher.execute(query).fetchone() or (False,)
-    return bool(found)
+    (is_open,) = watcher.execute(query).fetchone() or (False,)
+    return bool(is_open)
 
 
 def kill_inside_a_transaction(
     process: WarmProcess, watcher: psycopg.Connection[Any], nth: int
 ) -> bool:
-    """Kill it while its nth transaction, as seen from outside, is open; False when it ended before."""
-    seen = False
+    """Kill a process while its nth transaction is open, as seen from outside; return False if it ended before."""
+    was_writing = False
     while process.poll() is None:
-        now = writing(watcher)
-        nth -= now and not seen
-        seen = now
+        is_writing_now = is_writing(watcher)
+        nth -= is_writing_now and not was_writing
+        was_writing = is_writing_now
         if nth > 0:
             continue
-        os.kill(process.pid, signal.SIGSTOP)  # stopped, it cannot commit any more
-        if writing(watcher):
+        os.kill(process.pid, signal.SIGSTOP)  # a stopped process cannot commit
+        if is_writing(watcher):
             break
         os.kill(process.pid, signal.SIGCONT)
         nth = 1
     killed = process.poll() is None
-    finish(process)
+    kill_process(process)
     return killed
 
 
-def finish(process: WarmProcess) -> None:
+def kill_process(process: WarmProcess) -> None:
     process.kill()
     process.communicate()
 
 
 def assert_whole_batches(engine: Engine, watcher: psycopg.Connection[Any]) -> None:
-    """What is committed is consistent, once the session of the killed run is gone."""
+    """Assert that only whole batches are committed, once the session of the killed run is gone."""
     while is_another_session_writing(watcher):
         time.sleep(0.01)
     assert_derived(engine)
@@ -119,8 +112,8 @@ def assert_whole_batches(engine: Engine, watcher: psycopg.Connection[Any]) -> No
     assert empty == 0
 
 
-def contents(engine: Engine) -> list[Any]:
-    """What is in the catalogue, without numbers and times of its own."""
+def read_contents(engine: Engine) -> list[Any]:
+    """Return the contents of the catalogue, without its ids and times."""
     columns = ", ".join(f'"{name}"' for name in FIELDS)
     with engine.connect() as connection:
         sources = connection.execute(
@@ -133,17 +126,17 @@ def contents(engine: Engine) -> list[Any]:
 
 
 def complete(command: str, folder: Path, url: str) -> None:
-    """Run it to its end; the session of a killed run is gone, and with it its lock."""
+    """Run a command to its end; a killed run has lost its session, and so its lock."""
     run(COMMANDS[command], cwd=folder, RASTERSOURCES_DATABASE_URL=url)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path, server: str, template: str) -> list[Any]:
-    """What a run that nobody kills gives."""
+    """The contents that a run gives that is not killed."""
     with new_database(server, template) as url:
         run(COMMANDS["register"], cwd=folder, RASTERSOURCES_DATABASE_URL=url)
         engine = make_engine(url)
-        result = contents(engine)
+        result = read_contents(engine)
         engine.dispose()
     assert (len(result[0]), len(result[1])) == (SOURCES, FILES)
     return result
@@ -155,14 +148,14 @@ def test_a_run_killed_inside_a_transaction_is_completed_by_the_next(
 ) -> None:
     engine = make_engine(fresh)
     with psycopg.connect(fresh, autocommit=True) as watcher:
-        while not kill_inside_a_transaction(begin(command, folder, fresh), watcher, nth=4):
-            watcher.execute("TRUNCATE raster_sources CASCADE")  # it was through before
+        while not kill_inside_a_transaction(start_command(command, folder, fresh), watcher, nth=4):
+            watcher.execute("TRUNCATE raster_sources CASCADE")  # the run ended before
         assert_whole_batches(engine, watcher)
     with engine.connect() as connection:
-        left = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
-    assert left < FILES
+        count = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
+    assert count < FILES
     complete(command, folder, fresh)
-    assert contents(engine) == undisturbed
+    assert read_contents(engine) == undisturbed
     assert_derived(engine)
     engine.dispose()
 
@@ -172,24 +165,26 @@ def test_two_hundred_kills_lose_nothing_and_double_nothing(
     folder: Path, server: str, template: str, undisturbed: list[Any]
 ) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     inside = 0
-    for number in range(50):
-        command = list(COMMANDS)[number % 2]
+    for repetition in range(50):
+        command = list(COMMANDS)[repetition % 2]
         with (
             new_database(server, template) as url,
             psycopg.connect(url, autocommit=True) as watcher,
         ):
             engine = make_engine(url)
             for _ in range(4):
-                process = begin(command, folder, url)
-                if chance.random() < 0.6:
-                    inside += kill_inside_a_transaction(process, watcher, nth=chance.randint(1, 5))
+                process = start_command(command, folder, url)
+                if generator.random() < 0.6:
+                    inside += kill_inside_a_transaction(
+                        process, watcher, nth=generator.randint(1, 5)
+                    )
                 else:
-                    time.sleep(chance.uniform(0.2, 2.5))
-                    finish(process)
+                    time.sleep(generator.uniform(0.2, 2.5))
+                    kill_process(process)
                 assert_whole_batches(engine, watcher)
             complete(command, folder, url)
-            assert contents(engine) == undisturbed, f"seed {seed}"
+            assert read_contents(engine) == undisturbed, f"seed {seed}"
             engine.dispose()
     assert inside >= 50, f"seed {seed}"

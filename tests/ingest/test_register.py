@@ -1,4 +1,4 @@
-"""Registering: idempotent, all or nothing per batch, refusals kept, derived fields right."""
+"""Registering is idempotent and atomic per batch; it keeps rejections and derives fields."""
 
 import os
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
+from tests.ingest.conftest import spoil
 from tests.support.database import empty_catalogue, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import definition_files, register_files
@@ -26,7 +27,7 @@ def empty(engine: Engine) -> None:
 
 @pytest.fixture
 def register(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
-    """Registers paths under a definition of these fields; the report."""
+    """A function that registers paths under a definition with these fields, and returns the report."""
 
     def register(
         paths: Sequence[Path], create: bool = True, batch_size: int = 500, **fields: Any
@@ -37,8 +38,8 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
     return register
 
 
-def everything(engine: Engine) -> list[Any]:
-    """Every row with the transaction that wrote it."""
+def read_versions(engine: Engine) -> list[Any]:
+    """Return every row with the transaction that wrote it."""
     tables = "SELECT xmin::text, id, row_to_json(t)::text FROM {} AS t ORDER BY id"
     return [
         rows(engine, tables.format(name))
@@ -53,18 +54,14 @@ def codes(report: RunReport) -> list[str]:
 def test_registering_again_opens_no_file_and_changes_no_row(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
-    paths = [write_raster(tmp_path / f"{number}.tif") for number in range(20)]
+    paths = [write_raster(tmp_path / f"{index}.tif") for index in range(20)]
     assert register([tmp_path], batch_size=7).registered == 20
-    before = everything(engine)
-    for (
-        path
-    ) in paths:  # same name, size and times, but no TIFF any more: whoever opens it must refuse it
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    before = read_versions(engine)
+    for path in paths:
+        spoil(path)
     report = register([tmp_path], batch_size=7)
     assert (report.registered, report.unchanged, report.rejected) == (0, 20, [])
-    assert everything(engine) == before
+    assert read_versions(engine) == before
 
 
 def test_a_file_that_changed_is_read_again_and_keeps_its_source(
@@ -88,8 +85,10 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_kept_with_its_reason(
     report = register([tmp_path])
     assert (report.registered, codes(report)) == (1, ["missing_crs", "not_a_geotiff"])
     assert codes(register([tmp_path])) == ["missing_crs", "not_a_geotiff"]
-    kept = rows(engine, "SELECT right(uri, 7), code, attempts FROM rejected_files ORDER BY code")
-    assert [tuple(row) for row in kept] == [
+    rejections = rows(
+        engine, "SELECT right(uri, 7), code, attempts FROM rejected_files ORDER BY code"
+    )
+    assert [tuple(row) for row in rejections] == [
         ("ere.tif", "missing_crs", 1),
         ("bad.tif", "not_a_geotiff", 1),
     ]
@@ -107,7 +106,7 @@ def test_a_file_that_broke_leaves_its_source(tmp_path: Path, engine: Engine, reg
     assert tuple(source) == (0, None, None)
 
 
-def test_a_file_that_cannot_be_looked_at_stays_as_it_was_known(
+def test_a_file_that_cannot_be_found_stays_as_it_was(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -133,7 +132,7 @@ def test_a_file_that_is_named_twice_is_one_file(
         ({"dtype": "int16"}, "dtype_mismatch"),
     ],
 )
-def test_a_file_that_does_not_fit_its_source_is_refused(
+def test_a_file_that_does_not_fit_its_source_is_rejected(
     tmp_path: Path, engine: Engine, register: Any, other: dict[str, Any], code: str
 ) -> None:
     write_raster(tmp_path / "a.tif")
@@ -146,7 +145,7 @@ def test_a_file_that_does_not_fit_its_source_is_refused(
     assert rows(engine, "SELECT file_count FROM raster_sources")[0].file_count == 2
 
 
-def test_another_nodata_is_a_notice_of_the_source(
+def test_another_nodata_value_gives_a_warning_of_the_source(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     write_raster(tmp_path / "a.tif", nodata=-1)
@@ -158,13 +157,13 @@ def test_another_nodata_is_a_notice_of_the_source(
     assert tuple(source) == ("-1.0", "nodata_differs")
 
 
-def test_a_step_of_a_series_without_a_time_is_refused(tmp_path: Path, register: Any) -> None:
+def test_a_step_of_a_series_without_a_time_is_rejected(tmp_path: Path, register: Any) -> None:
     write_raster(tmp_path / "a.tif")
     assert codes(register([tmp_path], temporal=True)) == ["missing_time"]
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [
         ("a_20240331T0230.tif", "the clocks of Europe/Amsterdam skip it"),
         ("a_20241027T0230.tif", "the clocks of Europe/Amsterdam show it twice"),
@@ -172,26 +171,28 @@ def test_a_step_of_a_series_without_a_time_is_refused(tmp_path: Path, register: 
         ("a.tif", "the pattern finds no time in the file name"),
     ],
 )
-def test_a_step_whose_time_cannot_be_is_refused_for_that(
-    tmp_path: Path, register: Any, name: str, why: str
+def test_a_step_with_an_impossible_time_is_rejected_with_the_reason(
+    tmp_path: Path, register: Any, name: str, reason: str
 ) -> None:
     write_raster(tmp_path / name)
     fields = {"pattern": r"_(?P<time>\d{8}T\d{4})", "time_zone": "Europe/Amsterdam"}
-    (refused,) = register([tmp_path], temporal=True, **fields).rejected
-    assert (refused.code, why in refused.message) == ("missing_time", True), refused.message
+    (rejection,) = register([tmp_path], temporal=True, **fields).rejected
+    assert (rejection.code, reason in rejection.message) == ("missing_time", True), (
+        rejection.message
+    )
 
 
 SERIES = {"temporal": True, "group": "all", "name": "rain", "pattern": r"_(?P<time>\d{8}T\d{4}Z)"}
 
 
-def write_step(folder: Path, moment: datetime, **options: Any) -> Path:
-    return write_raster(folder / f"rain_{moment:%Y%m%dT%H%MZ}.tif", **options)
+def write_step(folder: Path, time: datetime, **options: Any) -> Path:
+    return write_raster(folder / f"rain_{time:%Y%m%dT%H%MZ}.tif", **options)
 
 
 @pytest.mark.parametrize(
     ("minutes", "expected"),
     [
-        ([0, 5], None),  # two steps say nothing
+        ([0, 5], None),  # two steps are too few
         ([0, 5, 10], timedelta(minutes=5)),
         ([10, 0, 5, 15], timedelta(minutes=5)),
         ([0, 5, 15], None),
@@ -202,8 +203,8 @@ def test_the_interval_is_that_of_three_or_more_equidistant_steps(
     tmp_path: Path, engine: Engine, register: Any, minutes: list[int], expected: timedelta | None
 ) -> None:
     start = datetime(2024, 2, 28, 23, 50, tzinfo=UTC)
-    for number in minutes:
-        write_step(tmp_path, start + timedelta(minutes=number))
+    for minute in minutes:
+        write_step(tmp_path, start + timedelta(minutes=minute))
     register([tmp_path], batch_size=2, **SERIES)
     (source,) = rows(engine, "SELECT * FROM raster_sources")
     assert source.interval == expected
@@ -211,7 +212,7 @@ def test_the_interval_is_that_of_three_or_more_equidistant_steps(
     assert source.last_value_timestamp == start + timedelta(minutes=max(minutes))
 
 
-def test_files_that_contradict_a_declared_interval_give_a_notice(
+def test_files_that_contradict_a_declared_interval_give_a_warning(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)
@@ -226,7 +227,7 @@ def test_files_that_contradict_a_declared_interval_give_a_notice(
     assert [notice["code"] for notice in source.notices] == ["interval_contradicted"]
 
 
-def test_a_static_file_without_a_time_reads_1970_and_keeps_its_own_fact(
+def test_a_static_file_without_a_time_shows_1970_and_stores_no_time(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     register([write_raster(tmp_path / "a.tif")])
@@ -263,8 +264,8 @@ def test_tiles_on_both_sides_of_the_antimeridian_have_bounds_that_cross_it(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     for name, west in (("a", 178.0), ("b", -180.0), ("c", 179.0)):
-        place = Affine(0.1, 0, west, 0, -0.1, 10)
-        write_raster(tmp_path / f"{name}.tif", crs="EPSG:4326", transform=place)
+        transform = Affine(0.1, 0, west, 0, -0.1, 10)
+        write_raster(tmp_path / f"{name}.tif", crs="EPSG:4326", transform=transform)
     register([tmp_path], group="all")
     (source,) = rows(
         engine, "SELECT west, east, ST_NumGeometries(extent) AS parts FROM raster_sources"
@@ -282,8 +283,8 @@ def test_one_source_for_each_value_of_a_named_group(
         [tmp_path], group="region", pattern=r"(?P<region>[a-z]+)_\d", name="Part {region}"
     )
     assert codes(report) == ["unmatched"]
-    found = rows(engine, "SELECT name, file_count FROM raster_sources ORDER BY name")
-    assert [tuple(row) for row in found] == [("Part north", 2), ("Part south", 1)]
+    sources = rows(engine, "SELECT name, file_count FROM raster_sources ORDER BY name")
+    assert [tuple(row) for row in sources] == [("Part north", 2), ("Part south", 1)]
 
 
 def test_a_changed_definition_is_applied_without_opening_files(
@@ -291,9 +292,7 @@ def test_a_changed_definition_is_applied_without_opening_files(
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
     register([path], description="one")
-    status = path.stat()
-    path.write_bytes(b"x" * status.st_size)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    spoil(path)
     report = register([path], description="two", access_modifier="Public", supplier="someone")
     assert (report.unchanged, report.rejected) == (1, [])
     (source,) = rows(
@@ -303,7 +302,7 @@ def test_a_changed_definition_is_applied_without_opening_files(
     assert tuple(source) == ("two", 0, "someone")
 
 
-def test_what_people_edit_stays_until_the_definition_changes(
+def test_edits_of_users_stay_until_the_definition_changes(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -324,12 +323,12 @@ def test_a_changed_grouping_moves_files_to_other_sources_and_leaves_no_empty_one
         write_raster(tmp_path / f"{name}.tif")
     register([tmp_path])
     register([tmp_path], group="all", name="both")
-    found = rows(engine, "SELECT name, file_count FROM raster_sources ORDER BY file_count, name")
-    assert [tuple(row) for row in found] == [("both", 2)]
+    sources = rows(engine, "SELECT name, file_count FROM raster_sources ORDER BY file_count, name")
+    assert [tuple(row) for row in sources] == [("both", 2)]
     assert rows(engine, "SELECT count(*) FROM raster_files")[0][0] == 2
 
 
-def test_an_organisation_that_is_missing_is_named_and_not_made(
+def test_a_missing_organisation_is_named_and_not_added(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -338,7 +337,7 @@ def test_an_organisation_that_is_missing_is_named_and_not_made(
     assert rows(engine, "SELECT FROM organisations") == []
 
 
-def test_names_that_are_no_utf8_or_hold_signs_are_registered(
+def test_names_that_are_not_utf8_or_have_signs_are_registered(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     folder = os.fsencode(tmp_path)
@@ -352,11 +351,11 @@ def test_names_that_are_no_utf8_or_hold_signs_are_registered(
     ):
         Path(os.fsdecode(os.path.join(folder, name))).write_bytes(plain)  # noqa: PTH118 - bytes
     assert register([tmp_path]).registered == 6
-    found = {row.name for row in rows(engine, "SELECT name FROM raster_sources")}
-    assert found == {"a", "caf?", "café", "a\nb'\"\\", "100%_{x}", "a\tb"}
+    names = {row.name for row in rows(engine, "SELECT name FROM raster_sources")}
+    assert names == {"a", "caf?", "café", "a\nb'\"\\", "100%_{x}", "a\tb"}
 
 
-def test_sidecars_whose_names_are_no_utf8_are_registered_and_warned_about(
+def test_sidecars_whose_names_are_not_utf8_are_registered_with_a_warning(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     placed = write_raster(tmp_path / "a.tif").read_bytes()
@@ -376,6 +375,9 @@ def test_sidecars_whose_names_are_no_utf8_are_registered_and_warned_about(
     report = register([tmp_path / "odd"])
     assert report.registered == 2
     assert [rejection.code for rejection in report.rejected] == ["no_grid"]
-    found = rows(engine, "SELECT sidecars, notices FROM raster_files ORDER BY sidecars")
-    assert [row.sidecars for row in found] == [[], ["?.tfw"]]  # that of the first is not used
-    assert "sidecar caf?.tfw" in str(found[0].notices)
+    files = rows(engine, "SELECT sidecars, notices FROM raster_files ORDER BY sidecars")
+    assert [row.sidecars for row in files] == [
+        [],
+        ["?.tfw"],
+    ]  # the sidecar of the first file is not used
+    assert "sidecar caf?.tfw" in str(files[0].notices)

@@ -13,7 +13,6 @@ from httpx import Client
 
 from pipeline.api.config import ApiConfig
 from tests.api.conftest import client_of
-from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
 
 SEED = json.loads((REPOSITORY / "tests/data/seed.json").read_text())
@@ -21,8 +20,8 @@ SAMPLES = REPOSITORY / "sample_data"
 LIST = "/api/v4/rastersources/"
 
 
-def served(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
-    """All records that the API serves, by name."""
+def serve_records(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yield all records that the API serves, by name."""
     with client_of(ApiConfig(database_url)) as client:
         page = client.get(LIST, params={"page_size": "100"}).json()
         assert page["count"] == len(page["results"])
@@ -33,7 +32,7 @@ def served(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
 def records(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
     command = [*RASTERSOURCES, "register", "--config", SAMPLES / "sources.toml", "--create"]
     run(command, RASTERSOURCES_DATABASE_URL=database_url)
-    yield from served(database_url)
+    yield from serve_records(database_url)
 
 
 def test_the_samples_give_ten_records(records: dict[str, Any]) -> None:
@@ -41,7 +40,7 @@ def test_the_samples_give_ten_records(records: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "expected", SEED["records"], ids=[one["name"][-40:] for one in SEED["records"]]
+    "expected", SEED["records"], ids=[record["name"][-40:] for record in SEED["records"]]
 )
 def test_each_record_is_that_of_the_original_service(
     records: dict[str, Any], expected: dict[str, Any]
@@ -69,47 +68,40 @@ def test_the_detail_is_the_record_of_the_list(records: dict[str, Any], database_
 
 
 def hyperlinks(record: dict[str, Any]) -> dict[str, Any]:
-    """The fields that name the address of the server, which is another one for each test."""
+    """Return the fields with the address of the server, which differs from test to test."""
     return {"url": record["url"], "organisation": record["organisation"]}
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
+def copied_samples(tmp_path: Path) -> Path:
     folder = tmp_path / "samples"
     shutil.copytree(SAMPLES, folder)
     return folder
 
 
-@pytest.fixture
-def fresh(server: str, template: str) -> Iterator[str]:
-    """URL of a database of its own."""
-    with new_database(server, template) as url:
-        yield url
-
-
-def record_of(url: str, folder: Path, name: str) -> dict[str, Any]:
+def register_and_find(url: str, folder: Path, name: str) -> dict[str, Any]:
     run(
         [*RASTERSOURCES, "register", "--config", folder / "sources.toml", "--create"],
         RASTERSOURCES_DATABASE_URL=url,
     )
     with client_of(ApiConfig(url)) as client:
-        return found(client, name)
+        return find_record(client, name)
 
 
-def found(client: Client, name: str) -> dict[str, Any]:
+def find_record(client: Client, name: str) -> dict[str, Any]:
     (record,) = client.get(LIST, params={"name__endswith": name}).json()["results"]
     assert isinstance(record, dict)
     return record
 
 
 def test_a_record_follows_place_pixel_size_and_nodata_of_its_header(
-    copied: Path, fresh: str
+    copied_samples: Path, fresh: str
 ) -> None:
-    before = record_of(fresh, copied, "grid ucr-max")
-    with rasterio.open(copied / "bloemhof_ucr_max.tif", "r+") as dataset:
+    before = register_and_find(fresh, copied_samples, "grid ucr-max")
+    with rasterio.open(copied_samples / "bloemhof_ucr_max.tif", "r+") as dataset:
         dataset.transform = Affine(20, 0, 100_000, 0, -5, 440_000)
         dataset.nodata = -1234.5
-    after = record_of(fresh, copied, "grid ucr-max")
+    after = register_and_find(fresh, copied_samples, "grid ucr-max")
     # 112 columns of 20 m and 97 rows of 5 m
     assert (after["origin_x"], after["upper_bound_x"]) == (100_000, 102_240)
     assert (after["origin_y"], after["upper_bound_y"]) == (439_515, 440_000)
@@ -121,14 +113,14 @@ def test_a_record_follows_place_pixel_size_and_nodata_of_its_header(
     assert after["last_modified"] > before["last_modified"]
 
 
-def test_a_record_follows_dtype_and_size_of_its_file(copied: Path, fresh: str) -> None:
-    path = copied / "bloemhof_mask.tif"
+def test_a_record_follows_dtype_and_size_of_its_file(copied_samples: Path, fresh: str) -> None:
+    path = copied_samples / "bloemhof_mask.tif"
     with rasterio.open(path) as dataset:
         profile = dataset.profile
     profile.update(width=100, height=50, dtype="int16", nodata=-5, sparse_ok=False, compress=None)
     with rasterio.open(path, "w", **profile):
         pass
-    record = record_of(fresh, copied, "mask")
+    record = register_and_find(fresh, copied_samples, "mask")
     assert (record["dtype"], record["fill_value"]) == ("i2", "-5")
     assert record["size"] == path.stat().st_size
     # the upper left corner stays, (93486, 434797): 100 columns and 50 rows of half a metre

@@ -1,4 +1,4 @@
-"""Trouble around a sync: no database, no room on the disk, storage that fails. The next run completes the work."""
+"""A sync without a database, without room on the disk, or with a storage that fails; the next run completes it."""
 
 import os
 import signal
@@ -37,19 +37,19 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "sources.toml").write_text(CONFIG)
     (tmp_path / "files").mkdir()
     content = write_raster(tmp_path / "one.tif").read_bytes()
-    for number in range(FILES):
-        (tmp_path / "files" / f"{number:03d}.tif").write_bytes(content)
+    for index in range(FILES):
+        (tmp_path / "files" / f"{index:03d}.tif").write_bytes(content)
     return tmp_path
 
 
-def begin(folder: Path, home: Path) -> WarmProcess:
+def start_sync(folder: Path, home: Path) -> WarmProcess:
     return start(SYNC, cwd=folder, RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE=str(BATCH))
 
 
 def count(url: str, query: str) -> int:
     with psycopg.connect(url) as connection:
-        (found,) = connection.execute(query).fetchone() or (0,)
-        return int(found)
+        (number,) = connection.execute(query).fetchone() or (0,)
+        return int(number)
 
 
 def execute(url: str, statements: str) -> None:
@@ -70,13 +70,13 @@ STAND_STILL = """
 STANDS_STILL = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
 
-def wait_until_it_stands_still(cluster: Cluster, process: WarmProcess) -> None:
-    """Return in the middle of its third batch."""
+def wait_for_third_batch(cluster: Cluster, process: WarmProcess) -> None:
+    """Wait until a sync is in the middle of its third batch."""
     while process.poll() is None:
         if count(cluster.url(), STANDS_STILL):
             return
         time.sleep(0.02)
-    raise AssertionError("it ended before")
+    raise AssertionError("the sync ended before")
 
 
 def assert_completed_by_the_next_run(folder: Path, cluster: Cluster) -> None:
@@ -90,7 +90,7 @@ def assert_completed_by_the_next_run(folder: Path, cluster: Cluster) -> None:
     assert count(cluster.url(), states) == 0
 
 
-def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
+def test_a_database_that_stops_ends_the_run_with_a_sentence(
     folder: Path, tmp_path_factory: Any
 ) -> None:
     cluster = add_cluster(tmp_path_factory.mktemp("home"))
@@ -98,8 +98,8 @@ def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
     try:
         run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=cluster.home)
         execute(cluster.url(), STAND_STILL)
-        process = begin(folder, cluster.home)
-        wait_until_it_stands_still(cluster, process)
+        process = start_sync(folder, cluster.home)
+        wait_for_third_batch(cluster, process)
         kill_postmaster(cluster)
         _, errors = process.communicate()
         assert process.returncode == 1
@@ -116,7 +116,7 @@ def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
 
 
 def kill_postmaster(cluster: Cluster) -> None:
-    """End PostgreSQL at once, as a machine that fails does."""
+    """Stop PostgreSQL at once, as a failure of the machine does."""
     pid = int((cluster.data / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGQUIT)
     while (cluster.data / "postmaster.pid").exists():
@@ -125,7 +125,7 @@ def kill_postmaster(cluster: Cluster) -> None:
 
 @contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A folder on a disk of its own; skips where this user may not mount one."""
+    """Mount a disk on a folder; skip the test if this user may not."""
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}M,mode=755", "none", str(folder)],
         capture_output=True, check=False,
@@ -147,8 +147,8 @@ def test_a_disk_that_is_full_ends_the_run_with_a_sentence(
         try:
             run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=home)
             filler = home / "filler"
-            fill(filler, leave=200_000)
-            process = begin(folder, home)
+            fill_disk(filler, leave=200_000)
+            process = start_sync(folder, home)
             _, errors = process.communicate()
             assert process.returncode == 1, errors
             assert errors.splitlines()[-1].startswith(
@@ -162,8 +162,8 @@ def test_a_disk_that_is_full_ends_the_run_with_a_sentence(
             cluster.stop()
 
 
-def fill(filler: Path, leave: int) -> None:
-    """Leave only so many bytes of the disk free."""
+def fill_disk(filler: Path, leave: int) -> None:
+    """Fill a disk until only so many bytes are free."""
     free = os.statvfs(filler.parent)
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
@@ -175,14 +175,13 @@ def states(engine: Engine) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(text(query))]
 
 
-def test_a_listing_of_a_bucket_that_fails_half_way_takes_nothing_for_missing(
+def test_a_listing_of_a_bucket_that_fails_half_way_marks_nothing_as_missing(
     bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     content = write_raster(tmp_path / "one.tif").read_bytes()
     bucket.put_many(["in/a.tif", "in/z.tif"], content)
-    bucket.put_many(
-        f"in/m{number:04d}.txt" for number in range(1100)
-    )  # so that z is on the second page
+    # These keys bring z.tif onto the second page.
+    bucket.put_many(f"in/m{index:04d}.txt" for index in range(1100))
     (tmp_path / "sources.toml").write_text(CONFIG.replace('"files"', f'"s3://{bucket.name}/in"'))
 
     def sync(status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,8 @@
-"""Whatever happens to the files, a completed sync leaves what a fresh catalogue of the folder would hold.
+"""After any changes of files, a completed sync leaves what a new catalogue of the folder would have.
 
-Hundreds of random steps on a folder and on the catalogue, `kill -9` included; after each completed sync the catalogue
-is compared with one that is made anew from the files as they are. The seed of a failure is printed; `--seed`
-takes its steps again, of which only the kills fall otherwise.
+The test takes hundreds of random steps on a folder and on the catalogue, `kill -9` included. After each completed sync
+it compares the catalogue with a new one of the same files. It prints the seed of a failure; `--seed` repeats the
+steps, but the kills come at other instants.
 """
 
 import os
@@ -81,29 +81,29 @@ FOLDERS = ("single", "kept", "series", "mosaic")
 
 @dataclass
 class Model:
-    """The folder, the catalogue, and what people deleted from it."""
+    """The folder, the catalogue, and what users deleted from it."""
 
     folder: Path
     url: str
     engine: Engine
     client: Client
     pool: ProcessReader[FileRow]
-    chance: random.Random
-    hand: str
-    """URL of a source to which files are only sent."""
+    generator: random.Random
+    upload_source: str
+    """The URL of a source that has uploads only."""
     worker: UploadWorker
-    buried_files: set[tuple[str, str]] = field(default_factory=set)
-    """URI and fingerprint of files that were deleted by flushing their source."""
-    buried_groups: set[tuple[str, str]] = field(default_factory=set)
+    deleted_files: set[tuple[str, str]] = field(default_factory=set)
+    """URI and fingerprint of files that were deleted from the catalogue with the data of their source."""
+    deleted_groups: set[tuple[str, str]] = field(default_factory=set)
     """Definition and group of sources that were deleted."""
-    sent: int | None = None
-    """Size of the file in the source by hand."""
+    uploaded_size: int | None = None
+    """The size of the uploaded file in that source."""
     clock: int = 1_700_000_000
     log: list[list[str]] = field(default_factory=list)
-    """The steps, each with what it was done to."""
+    """The steps, each with the things that it changed."""
 
-    def note(self, *things: object) -> None:
-        """Say what the present step is done to."""
+    def log_things(self, *things: object) -> None:
+        """Add things to the log of the present step."""
         self.log[-1] += [str(thing).removeprefix(f"{self.folder}/") for thing in things]
 
     # The folder -----------------------------------------------------------------------------------
@@ -112,32 +112,32 @@ class Model:
         return sorted(path for path in self.folder.rglob("*.tif") if "stash" not in path.parts)
 
     def any_file(self) -> Path | None:
-        found = self.files()
-        path = self.chance.choice(found) if found else None
-        self.note(path)
+        paths = self.files()
+        path = self.generator.choice(paths) if paths else None
+        self.log_things(path)
         return path
 
     def new_path(self, kind: str) -> Path:
-        number = self.chance.randrange(10**6)
+        number_in_name = self.generator.randrange(10**6)
         if kind == "series":
-            step = self.chance.randrange(48)
-            moment = f"20240101T{step // 2:02d}{30 * (step % 2):02d}Z"
-            name = f"{self.chance.choice('ab')}_{moment}_{number}.tif"
+            step = self.generator.randrange(48)
+            time_in_name = f"20240101T{step // 2:02d}{30 * (step % 2):02d}Z"
+            name = f"{self.generator.choice('ab')}_{time_in_name}_{number_in_name}.tif"
         else:
-            name = f"f{number}.tif"
-        deep = kind == "kept" and self.chance.random() < 0.5
+            name = f"f{number_in_name}.tif"
+        deep = kind == "kept" and self.generator.random() < 0.5
         path = self.folder / kind / ("deep" if deep else "") / name
-        self.note(path)
+        self.log_things(path)
         return path
 
     def write(self, path: Path) -> None:
-        """A raster of its own place and size, and of its own time of writing."""
+        """Write a raster with a random place and size, and a new time of writing."""
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
-        odd = path.parent.name == "mosaic" and self.chance.random() < 0.3
+        odd = path.parent.name == "mosaic" and self.generator.random() < 0.3
         kind: dict[str, Any] = {"dtype": "uint8", "nodata": 0} if odd else {}
-        shift = Affine.translation(self.chance.randrange(100), self.chance.randrange(100))
-        width = 10 + self.chance.randrange(20)
+        shift = Affine.translation(self.generator.randrange(100), self.generator.randrange(100))
+        width = 10 + self.generator.randrange(20)
         write_raster(path, width=width, transform=RD_TRANSFORM @ shift, **kind)
         self.date(path)
 
@@ -146,7 +146,7 @@ class Model:
         os.utime(path, ns=(self.clock * 10**9, self.clock * 10**9))
 
     def add(self) -> None:
-        self.write(self.new_path(self.chance.choice(FOLDERS)))
+        self.write(self.new_path(self.generator.choice(FOLDERS)))
 
     def change(self) -> None:
         if path := self.any_file():
@@ -161,7 +161,7 @@ class Model:
 
     def truncate(self) -> None:
         if path := self.any_file():
-            os.truncate(path, self.chance.randrange(path.stat().st_size or 1))
+            os.truncate(path, self.generator.randrange(path.stat().st_size or 1))
             self.date(path)
 
     def delete(self) -> None:
@@ -171,8 +171,8 @@ class Model:
     def restore_file(self) -> None:
         stashed = sorted((self.folder / "stash").iterdir())
         if stashed:
-            path = self.chance.choice(stashed)
-            self.note(path)
+            path = self.generator.choice(stashed)
+            self.log_things(path)
             kind, _, name = path.name.partition("+")
             parent = self.folder / ("kept/deep" if kind == "deep" else kind)
             shutil.move(path, parent / name)
@@ -188,66 +188,66 @@ class Model:
             return list(connection.execute(text(query), values))
 
     def any_source(self) -> Any:
-        """One that is there to stay: the sessions of a killed run are gone, which may still have committed."""
+        """Choose a source, once the sessions of killed runs are gone, which may still commit."""
         self.wait_for_work(begun=False)
         query = "SELECT id, uuid, definition, group_key FROM raster_sources WHERE definition IS NOT NULL ORDER BY id"
-        found = self.rows(query)
-        source = self.chance.choice(found) if found else None
-        self.note(source)
+        sources = self.rows(query)
+        source = self.generator.choice(sources) if sources else None
+        self.log_things(source)
         return source
 
-    def flush(self) -> None:
-        """Remove all data of a source through the API."""
+    def delete_data(self) -> None:
+        """Delete all data of a source through the API."""
         if source := self.any_source():
             query = "SELECT uri, fingerprint FROM raster_files WHERE source_id = :id"
-            buried = {(row.uri, row.fingerprint) for row in self.rows(query, id=source.id)}
-            self.note(buried)
-            self.buried_files |= buried
+            deleted = {(row.uri, row.fingerprint) for row in self.rows(query, id=source.id)}
+            self.log_things(deleted)
+            self.deleted_files |= deleted
             answer = self.client.delete(f"{SOURCES}{source.uuid}/data/")
             assert answer.status_code == 200, answer.text
 
     def delete_source(self) -> None:
         if source := self.any_source():
-            self.buried_groups.add((source.definition, source.group_key))
+            self.deleted_groups.add((source.definition, source.group_key))
             assert self.client.delete(f"{SOURCES}{source.uuid}/").status_code == 204
 
     def restore_deleted(self) -> None:
         tombstones.restore(self.engine, [], [], everything=True)
-        self.buried_files.clear()
-        self.buried_groups.clear()
+        self.deleted_files.clear()
+        self.deleted_groups.clear()
 
     def upload(self) -> None:
         path = self.folder / "stash.tiff"
-        write_raster(path, count=self.chance.randint(1, 5))
+        write_raster(path, count=self.generator.randint(1, 5))
         with path.open("rb") as content:
-            answer = self.client.post(f"{self.hand}data/", files={"file": content})
+            answer = self.client.post(f"{self.upload_source}data/", files={"file": content})
         assert answer.status_code == 200, answer.text
         while process_waiting(self.worker):
             pass
-        self.sent = path.stat().st_size
+        self.uploaded_size = path.stat().st_size
         task = self.client.get(answer.json()["url"]).json()
         assert task["status"] == "SUCCESS", task
 
-    def flush_hand(self) -> None:
-        assert self.client.delete(f"{self.hand}data/").status_code == 200
-        self.sent = None
+    def delete_upload(self) -> None:
+        assert self.client.delete(f"{self.upload_source}data/").status_code == 200
+        self.uploaded_size = None
 
     def kill(self) -> None:
-        """A sync that is killed at some instant, more often than not after it has begun to list."""
+        """Start a sync and kill it at a random instant, mostly after it has begun to list."""
         process = start(
             [*RASTERSOURCES, "sync", "--create"],
             cwd=self.folder,
             RASTERSOURCES_DATABASE_URL=self.url,
             RASTERSOURCES_BATCH_SIZE="3",
         )
-        if self.chance.random() < 0.8:
+        if self.generator.random() < 0.8:
             self.wait_for_work(begun=True, process=process)
-        time.sleep(self.chance.random() ** 2)
+        time.sleep(self.generator.random() ** 2)
         process.kill()
-        self.note("killed" if process.wait() == -signal.SIGKILL else "at its end")
+        self.log_things("killed" if process.wait() == -signal.SIGKILL else "ended before")
 
     def wait_for_work(self, *, begun: bool, process: WarmProcess | None = None) -> None:
-        """Return when another session has begun to sync, or when none is at it; at the latest when the process ends."""
+        """Wait until another session syncs, or until none does; at the latest until the process ends."""
         with psycopg.connect(self.url, autocommit=True) as watcher:
             while is_another_session_writing(watcher) != begun and (
                 process is None or process.poll() is None
@@ -257,56 +257,54 @@ class Model:
     # The proof -------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        outcomes = synced_when_free(self.engine, self.pool, self.folder)
+        outcomes = sync_when_free(self.engine, self.pool, self.folder)
         for outcome in outcomes:
             if outcome.failure is not None:
                 raise outcome.failure
         assert_derived(self.engine)
-        mine = contents(self.engine)
-        with new_database(*self.fresh) as url, self.without_the_buried():
+        ours = read_contents(self.engine)
+        with new_database(*self.fresh) as url, self.hide_deleted():
             engine = make_engine(url)
-            synced_when_free(engine, self.pool, self.folder)
-            expected = contents(engine)
+            sync_when_free(engine, self.pool, self.folder)
+            expected = read_contents(engine)
             engine.dispose()
-        surplus, lacking = only_in(mine, expected), only_in(expected, mine)
-        assert surplus == lacking == {}, self.explained(surplus, lacking)
-        (hand,) = self.rows("SELECT size FROM raster_sources WHERE definition IS NULL")
-        assert hand.size == self.sent
+        surplus, missing = only_in(ours, expected), only_in(expected, ours)
+        assert surplus == missing == {}, self.explain(surplus, missing)
+        (upload_source,) = self.rows("SELECT size FROM raster_sources WHERE definition IS NULL")
+        assert upload_source.size == self.uploaded_size
 
-    def explained(self, surplus: dict[str, Any], lacking: dict[str, Any]) -> str:
-        """What differs, and what was deleted on purpose, as the catalogue and as the model keep it."""
-        graves = self.rows("SELECT definition, group_key, uri, fingerprint FROM tombstones")
+    def explain(self, surplus: dict[str, Any], missing: dict[str, Any]) -> str:
+        """Return what differs, and what was deleted according to the catalogue and to the model."""
+        deletions = self.rows("SELECT definition, group_key, uri, fingerprint FROM tombstones")
         return f"""
             only in the catalogue: {surplus}
-            only in a fresh one: {lacking}
-            tombstones: {[tuple(row) for row in graves]}
-            of the model: {self.buried_files} {self.buried_groups}"""
+            only in a fresh one: {missing}
+            tombstones: {[tuple(row) for row in deletions]}
+            of the model: {self.deleted_files} {self.deleted_groups}"""
 
     fresh: tuple[str, str] = ("", "")
     """Server and template of new databases."""
 
     @contextmanager
-    def without_the_buried(self) -> Iterator[None]:
-        """The folder without what people deleted from the catalogue."""
-        hidden = [path for path in self.files() if self.is_buried(path)]
+    def hide_deleted(self) -> Iterator[None]:
+        """Hide the files that users deleted from the catalogue, until the end of the block."""
+        hidden = [path for path in self.files() if self.is_deleted(path)]
         for path in hidden:
             path.rename(path.with_suffix(".hidden"))
         yield
         for path in hidden:
             path.with_suffix(".hidden").rename(path)
 
-    def is_buried(self, path: Path) -> bool:
+    def is_deleted(self, path: Path) -> bool:
         status, uri = path.stat(), file_uri(path)
         kind = path.relative_to(self.folder).parts[0]
         group = {"series": path.name[0], "mosaic": "all"}.get(kind, uri)
         fingerprint = f"{status.st_size:x}.{status.st_mtime_ns:x}"
-        return (kind, group) in self.buried_groups or (uri, fingerprint) in self.buried_files
+        return (kind, group) in self.deleted_groups or (uri, fingerprint) in self.deleted_files
 
 
-def synced_when_free(
-    engine: Engine, pool: ProcessReader[FileRow], folder: Path
-) -> list[RunOutcome]:
-    """Sync all definitions; the session of a killed run may hold its lock for a moment."""
+def sync_when_free(engine: Engine, pool: ProcessReader[FileRow], folder: Path) -> list[RunOutcome]:
+    """Sync all definitions; repeat while the session of a killed run still has its lock."""
     config = folder / "sources.toml"
     while True:
         run = run_context(engine, pool.read, batch_size=7)
@@ -316,8 +314,8 @@ def synced_when_free(
         time.sleep(0.05)
 
 
-def contents(engine: Engine) -> dict[str, Any]:
-    """What is in the catalogue, without numbers and times of its own, missing files and empty sources."""
+def read_contents(engine: Engine) -> dict[str, Any]:
+    """Return the contents of the catalogue, without its ids and times, missing files and empty sources."""
     columns = ", ".join(f'source."{name}"' for name in FIELDS)
     queries = {
         "sources": f"""
@@ -337,28 +335,28 @@ def contents(engine: Engine) -> dict[str, Any]:
         }
 
 
-def only_in(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The rows of one that the other has not."""
-    rows = {name: [row for row in one[name] if row not in other[name]] for name in one}
-    return {name: found for name, found in rows.items() if found}
+def only_in(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of the first that the second does not have."""
+    rows = {name: [row for row in first[name] if row not in second[name]] for name in first}
+    return {name: surplus for name, surplus in rows.items() if surplus}
 
 
 STEPS: dict[str, int] = {
     "add": 14, "change": 6, "rename": 6, "truncate": 4, "delete": 6, "restore_file": 5, "touch": 3, "sync": 8,
-    "kill": 3, "flush": 2, "delete_source": 2, "restore_deleted": 2, "upload": 2, "flush_hand": 1,
+    "kill": 3, "delete_data": 2, "delete_source": 2, "restore_deleted": 2, "upload": 2, "delete_upload": 1,
 }  # fmt: skip
-"""What may happen, and how often beside the others."""
+"""The steps, and how often each is taken in comparison with the others."""
 
 
 @pytest.fixture
-def made(
+def make_model(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     server: str,
     template: str,
     pool: ProcessReader[FileRow],
 ) -> Iterator[Callable[[random.Random], Model]]:
-    """Makes the model: an empty folder, a catalogue with one source by hand, and its API."""
+    """A function that makes the model: an empty folder, a catalogue with one source for uploads, and its API."""
     for name in (*FOLDERS, "stash", "kept/deep"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "sources.toml").write_text(CONFIG)
@@ -374,11 +372,15 @@ def made(
         grant_role(engine, "admin", "Owner", "admin")
         client.auth = ("__key__", create_key(engine, "admin"))
         organisation = client.get("/api/v4/organisations/").json()["results"][0]["uuid"]
-        hand = client.post(SOURCES, json={"name": "hand", "organisation": organisation}).json()
+        upload_source = client.post(
+            SOURCES, json={"name": "hand", "organisation": organisation}
+        ).json()
         worker = UploadWorker(engine, open_upload_store(uploads), ReadOptions(), pool)
 
-        def make(chance: random.Random) -> Model:
-            model = Model(tmp_path, url, engine, client, pool, chance, hand["url"], worker)
+        def make(generator: random.Random) -> Model:
+            model = Model(
+                tmp_path, url, engine, client, pool, generator, upload_source["url"], worker
+            )
             model.fresh = (server, template)
             return model
 
@@ -386,22 +388,22 @@ def made(
         engine.dispose()
 
 
-def walk(model: Model, steps: int) -> None:
+def take_steps(model: Model, steps: int) -> None:
     """Take random steps, then complete the work."""
     for _ in range(steps):
-        (step,) = model.chance.choices(list(STEPS), list(STEPS.values()))
+        (step,) = model.generator.choices(list(STEPS), list(STEPS.values()))
         model.log.append([step])
         getattr(model, step)()
     model.log.append(["sync"])
     model.sync()
 
 
-def explore(made: Callable[[random.Random], Model], steps: int, seed: int | None) -> None:
+def explore(make_model: Callable[[random.Random], Model], steps: int, seed: int | None) -> None:
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
-    model = made(random.Random(seed))
+    model = make_model(random.Random(seed))
     try:
-        walk(model, steps)
+        take_steps(model, steps)
     except BaseException as error:
         steps_taken = "\n".join(" ".join(step) for step in model.log)
         error.add_note(f"--seed {seed}, after\n{steps_taken}")
@@ -410,20 +412,20 @@ def explore(made: Callable[[random.Random], Model], steps: int, seed: int | None
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int | None:
-    """The one that is given by hand, to take the steps of a failure again."""
-    given: int | None = request.config.getoption("--seed")
-    return given
+    """The seed of the command line, which repeats the steps of a failure."""
+    option: int | None = request.config.getoption("--seed")
+    return option
 
 
 def test_after_random_steps_a_sync_equals_a_fresh_catalogue(
-    made: Callable[[random.Random], Model], seed: int | None
+    make_model: Callable[[random.Random], Model], seed: int | None
 ) -> None:
-    explore(made, 60, seed)
+    explore(make_model, 60, seed)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("repetition", range(10))
 def test_after_hundreds_of_random_steps_a_sync_equals_a_fresh_catalogue(
-    made: Callable[[random.Random], Model], seed: int | None, repetition: int
+    make_model: Callable[[random.Random], Model], seed: int | None, repetition: int
 ) -> None:
-    explore(made, 300, seed)
+    explore(make_model, 300, seed)

@@ -1,4 +1,4 @@
-"""Uploads to `rastersources serve` in a process of its own: quick, small in memory, and safe from being killed."""
+"""Uploads to a process of `rastersources serve` are quick, take little memory and survive kills."""
 
 import socket
 import time
@@ -42,15 +42,15 @@ def tif(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "a.tif")
 
 
-@pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
+@pytest.mark.soak  # it measures seconds, and fails on a busy machine
 def test_95_percent_of_uploads_are_processed_within_five_seconds(
     serving: Serving, tif: Path
 ) -> None:
     url, seconds = serving.add_source(), []
     for step in range(40):
-        began = time.monotonic()
+        start = time.monotonic()
         assert serving.wait_for(serving.send(url, tif, step)) == "SUCCESS"
-        seconds.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - start)
     assert sorted(seconds)[int(0.95 * len(seconds)) - 1] < 5
 
 
@@ -76,12 +76,12 @@ def test_a_killed_server_loses_nothing_and_duplicates_nothing(
 def test_reading_processes_end_with_a_killed_server(serving: Serving, tif: Path) -> None:
     url = serving.add_source()
     serving.wait_for(serving.send(url, tif, 0))
-    readers = children(serving.process.pid)
+    readers = list_children(serving.process.pid)
     assert readers
     serving.kill()
-    patience = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}/stat").exists() for pid in readers):
-        assert time.monotonic() < patience
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     serving.start()
 
@@ -93,40 +93,40 @@ def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
     store = FolderUploadStore(home.resolve() / "uploads")
     serving.wait_for_uploads(engine)
     used = scalars(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
-    quota(engine, int(used) + 3 * half)
+    set_quota(engine, int(used) + 3 * half)
     before = set(store.uris())
-    with begun(serving, url, 2 * half) as connection:
+    with begin_upload(serving, url, 2 * half) as connection:
         connection.sendall(bytes(half + half // 2))
-        wait_until(lambda: written(store, before) > half // 2)
+        wait_until(lambda: count_new_bytes(store, before) > half // 2)
         assert send_zeros(serving, url, 2 * half) == 413
         serving.kill()
     serving.start()
     assert send_zeros(serving, url, 2 * half) == 200
     serving.wait_for_uploads(engine)
     wait_until(lambda: set(store.uris()) == set(scalars(engine, "SELECT uri FROM raster_files")))
-    quota(engine, None)
+    set_quota(engine, None)
 
 
-def quota(engine: Engine, size: int | None) -> None:
+def set_quota(engine: Engine, size: int | None) -> None:
     execute(engine, "UPDATE organisations SET raster_storage_capacity = :size", size=size)
 
 
-def written(store: FolderUploadStore, before: set[str]) -> int:
-    """Bytes of the files that were not there before."""
+def count_new_bytes(store: FolderUploadStore, before: set[str]) -> int:
+    """Return the size of the files that were not in the storage before."""
     paths = [Path(path_of(uri)) for uri in set(store.uris()) - before]
     return sum(path.stat().st_size for path in paths if path.exists())
 
 
 def send_zeros(serving: Serving, url: str, size: int) -> int:
-    """Upload a file of zeros; the status of the answer."""
+    """Upload a file of zeros; return the status of the answer."""
     body = HEAD + bytes(size) + b"\r\n--b--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     return serving.client.post(f"{url}data/", content=body, headers=headers).status_code
 
 
 @contextmanager
-def begun(serving: Serving, url: str, size: int) -> Iterator[socket.socket]:
-    """A connection on which an upload has begun, whose form has so many bytes behind its head."""
+def begin_upload(serving: Serving, url: str, size: int) -> Iterator[socket.socket]:
+    """Begin an upload whose form has so many bytes after its head; yield the connection."""
     with socket.create_connection(("127.0.0.1", serving.port)) as connection:
         head = (
             f"POST {url[url.index('/api') :]}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
@@ -137,16 +137,16 @@ def begun(serving: Serving, url: str, size: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
+def list_children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def test_a_stopped_server_tells_senders(serving: Serving) -> None:
+def test_a_stopping_server_answers_senders_with_503(serving: Serving) -> None:
     store = FolderUploadStore(serving.home.resolve() / "uploads")
     url, before = serving.add_source(), set(store.uris())
-    with begun(serving, url, 50_000) as connection:
+    with begin_upload(serving, url, 50_000) as connection:
         wait_until(lambda: set(store.uris()) > before)
         serving.process.terminate()
         assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")

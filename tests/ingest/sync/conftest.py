@@ -1,4 +1,4 @@
-"""An empty catalogue for each test, and a sync of a folder."""
+"""An empty catalogue for each test, and a function that syncs a folder."""
 
 from pathlib import Path
 from typing import Any

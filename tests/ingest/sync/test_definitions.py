@@ -1,4 +1,4 @@
-"""What definitions say of their sources, and what becomes of sources whose definition changed or went."""
+"""Sources follow their definitions, also when a definition changes or is removed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.support.ingestion import (
 from tests.support.sync_catalogue import NAMES, nonzero_counts
 
 
-def test_a_name_that_comes_out_blank_is_that_of_the_file(
+def test_a_blank_name_is_replaced_by_that_of_the_file(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     for name in ("north_1.tif", "other.tif", " \t.tif"):
@@ -39,11 +39,11 @@ def test_a_name_that_comes_out_blank_is_that_of_the_file(
     assert rows(engine, NAMES) == [(" \t.tif",), ("north",), ("other.tif",)]
 
 
-def test_a_stricter_definition_reaches_sources_whose_files_are_gone_or_refused(
+def test_a_stricter_definition_reaches_sources_of_missing_and_rejected_files(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
-    for number in range(4):
-        write_raster(tmp_path / f"f{number}.tif", width=10 + number)
+    for index in range(4):
+        write_raster(tmp_path / f"f{index}.tif", width=10 + index)
     sync(tmp_path, access_modifier="Public")
     (tmp_path / "f1.tif").rename(tmp_path / "f1.away")
     (tmp_path / "f2.tif").write_bytes(b"")
@@ -55,12 +55,12 @@ def test_a_stricter_definition_reaches_sources_whose_files_are_gone_or_refused(
     assert nonzero_counts(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
     assert plan.changes == 4
     sync(tmp_path, **fields)
-    said = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
+    query = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
               JOIN organisations AS owner ON owner.id = organisation_id ORDER BY source.id"""
     names = ["f0", "f1", "Ours", "f3"]
-    assert rows(engine, said) == [(name, 300, "Secret", "Other") for name in names]
+    assert rows(engine, query) == [(name, 300, "Secret", "Other") for name in names]
     assert plan_files(engine, work).changes == 0
-    execute(engine, "UPDATE raster_sources SET access_modifier = 0")  # as people may
+    execute(engine, "UPDATE raster_sources SET access_modifier = 0")  # as users may
     sync(tmp_path, **fields)
     assert rows(engine, "SELECT DISTINCT access_modifier FROM raster_sources") == [(0,)]
 
@@ -81,7 +81,7 @@ def test_a_source_whose_file_was_gone_gets_its_new_name_when_the_file_is_back(
     assert rows(engine, "SELECT name, description FROM raster_sources") == [("Map a", "new")]
 
 
-def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
+def test_a_source_is_renamed_only_when_its_definition_changes_the_name(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "c.tif")
@@ -94,7 +94,7 @@ def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
     assert rows(engine, NAMES) == [("All of a",)]
 
 
-def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
+def test_options_of_register_apply_to_its_own_files_alone(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     for name in ("a", "b"):
@@ -102,8 +102,8 @@ def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
         register_files(
             engine, pool.read, definition_files([path], id="register", description=f"of {name}")
         )
-    found = rows(engine, "SELECT name, description FROM raster_sources ORDER BY name")
-    assert found == [("a", "of a"), ("b", "of b")]
+    sources = rows(engine, "SELECT name, description FROM raster_sources ORDER BY name")
+    assert sources == [("a", "of a"), ("b", "of b")]
 
 
 def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
@@ -113,7 +113,7 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     sync(tmp_path, id="former")
     sync(tmp_path, id="present")
     present = [definition_files([tmp_path], id="present")]
-    assert [(one.id, one.sources) for one in list_orphans(engine, CONFIG, present)] == [
+    assert [(orphan.id, orphan.sources) for orphan in list_orphans(engine, CONFIG, present)] == [
         ("former", 1)
     ]
     prune_all(engine, CONFIG, present)
@@ -121,7 +121,7 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     assert list_orphans(engine, CONFIG, present) == []
 
 
-def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
+def test_a_stopped_sync_leaves_an_orphan_under_every_path_of_its_file(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     config = tmp_path / "conf" / "sources.toml"
@@ -129,17 +129,17 @@ def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
     (tmp_path / "link").symlink_to(config.parent)
     write_raster(tmp_path / "a.tif")
 
-    def stopped(*_: object) -> RunReport:
+    def stop(*_: object) -> RunReport:
         raise KeyboardInterrupt
 
-    run = replace(run_context(engine, pool.read), write=stopped)
+    run = replace(run_context(engine, pool.read), write=stop)
     with pytest.raises(KeyboardInterrupt):
         sync_all(
             run, [definition_files([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml"
         )
     config.touch()
     for path in (config, tmp_path / "link" / "sources.toml"):
-        assert [one.id for one in list_orphans(engine, path, [])] == ["test"]
+        assert [orphan.id for orphan in list_orphans(engine, path, [])] == ["test"]
     assert list_orphans(engine, tmp_path / "sources.toml", []) == []
 
 
@@ -155,12 +155,12 @@ def test_an_error_names_another_config_with_a_definition_of_the_same_id(
         works.append(definition_files([config.parent]))
     run = run_context(engine, pool.read)
     single_report(sync_all(run, works[:1], configs[0]))
-    told = f"synced from {configs[0]}, which is still there; give one of the two another id"
-    assert told in (
+    message = f"synced from {configs[0]}, which is still there; give one of the two another id"
+    assert message in (
         plan_of(engine, works[1], configs[1], RunOptions(), SilentReporter()).refusal or ""
     )
     for _ in range(2):
-        with pytest.raises(CatalogueError, match=told):
+        with pytest.raises(CatalogueError, match=message):
             single_report(sync_all(run, works[1:], configs[1]))
     assert rows(engine, NAMES) == [("one",)]
     configs[0].rename(tmp_path / "moved")
@@ -168,34 +168,37 @@ def test_an_error_names_another_config_with_a_definition_of_the_same_id(
         single_report(sync_all(run, works[1:], configs[1]))
 
 
-def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
+def test_a_source_of_a_user_outlives_the_definition_that_claimed_it(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     uuid = UUID(int=11)
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
-    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
-    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    values = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {values}")
     write_raster(tmp_path / "a.tif")
     sync(tmp_path, uuid=str(uuid), group="all", name="given")
     sync(tmp_path, id="other")
-    found = prune_all(engine, CONFIG, [])
-    assert {(one.id, one.sources, one.kept) for one in found} == {("test", 1, 1), ("other", 1, 0)}
+    pruned = prune_all(engine, CONFIG, [])
+    assert {(orphan.id, orphan.sources, orphan.kept) for orphan in pruned} == {
+        ("test", 1, 1),
+        ("other", 1, 0),
+    }
     assert rows(engine, "SELECT uuid, definition, file_count FROM raster_sources") == [
         (uuid, None, 0)
     ]
 
 
-@pytest.mark.parametrize("act", [sync_files, register_files])
+@pytest.mark.parametrize("action", [sync_files, register_files])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
-    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], sync: Any, act: Any
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], sync: Any, action: Any
 ) -> None:
     uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
-    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
-    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    values = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {values}")
     path = write_raster(tmp_path / "a.tif")
     fields = {"uuid": str(uuid), "group": "all", "name": "given", "missing": "remove"}
-    act(engine, pool.read, definition_files([tmp_path], **fields))
+    action(engine, pool.read, definition_files([tmp_path], **fields))
     assert rows(engine, "SELECT uuid, name, file_count FROM raster_sources") == [(uuid, "given", 1)]
     path.unlink()
     sync(tmp_path, **fields)
@@ -204,7 +207,7 @@ def test_a_definition_fills_the_source_that_it_names_by_uuid(
         sync(tmp_path, **{**fields, "id": "other"})
 
 
-def test_refused_files_follow_the_organisation_of_their_definition(
+def test_rejected_files_follow_the_organisation_of_their_definition(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")

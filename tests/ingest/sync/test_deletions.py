@@ -1,4 +1,4 @@
-"""What people deleted stays away until it changed or is restored."""
+"""Deleted sources and files stay away until they change or are restored."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.ingestion import definition_files, plan_files, register_files
 from tests.support.sync_catalogue import NAMES, delete_source, nonzero_counts
 
 
-def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
+def test_a_deleted_source_does_not_come_back_until_it_is_restored(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")
@@ -35,7 +35,7 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
         "withheld": 1,
     }
     assert rows(engine, NAMES) == [("b",)]
-    assert [one.source for one in tombstones.list_tombstones(engine)] == [uuid]
+    assert [tombstone.source for tombstone in tombstones.list_tombstones(engine)] == [uuid]
     assert tombstones.restore(engine, [str(uuid)], []) == 1
     assert sync(tmp_path).registered == 1
     assert rows(engine, "SELECT uuid, file_count FROM raster_sources WHERE name = 'a'") == [
@@ -43,15 +43,15 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
     ]
 
 
-@pytest.mark.parametrize("place", ["a.tif", ""])
+@pytest.mark.parametrize("path", ["a.tif", ""])
 def test_a_single_file_source_is_restored_by_the_path_of_its_file_or_folder(
-    tmp_path: Path, engine: Engine, sync: Any, place: str
+    tmp_path: Path, engine: Engine, sync: Any, path: str
 ) -> None:
     write_raster(tmp_path / "a.tif")
     sync(tmp_path)
     uuid = rows(engine, "SELECT uuid FROM raster_sources")
     delete_source(engine, "a")
-    assert tombstones.restore(engine, [], [file_uri(tmp_path / place)]) == 1
+    assert tombstones.restore(engine, [], [file_uri(tmp_path / path)]) == 1
     sync(tmp_path)
     assert rows(engine, "SELECT uuid FROM raster_sources") == uuid
 
@@ -71,7 +71,7 @@ def test_an_unregistered_file_stays_out_until_it_changes(
     assert rows(engine, "SELECT FROM tombstones") == []
 
 
-def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
+def test_files_registered_by_hand_can_be_registered_again_after_unregister(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
@@ -85,7 +85,7 @@ def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
 
 
 @pytest.mark.parametrize("group", ["file", "all"])
-def test_a_restored_source_keeps_its_uuid_though_its_file_is_settling_or_away(
+def test_a_restored_source_keeps_its_uuid_while_its_file_settles_or_is_away(
     tmp_path: Path, engine: Engine, sync: Any, group: str
 ) -> None:
     fields = {"group": group, "name": "a", "missing": "remove"}
@@ -99,7 +99,7 @@ def test_a_restored_source_keeps_its_uuid_though_its_file_is_settling_or_away(
     os.utime(path)
     assert sync(folder, settle_seconds=86400, **fields).settling == 1
     folder.rename(tmp_path / "away")
-    assert [one.code for one in sync(folder, **fields).rejected] == ["not_found"]
+    assert [rejection.code for rejection in sync(folder, **fields).rejected] == ["not_found"]
     (tmp_path / "away").rename(folder)
     assert plan_files(engine, definition_files([folder], **fields)).counts["empty_sources"] == 0
     assert sync(folder, **fields).registered == 1

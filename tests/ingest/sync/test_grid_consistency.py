@@ -1,4 +1,4 @@
-"""Which files of a source fit each other, and which give way."""
+"""Which files of a source fit each other, and which are evicted."""
 
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,22 @@ from tests.support.ingestion import definition_files, plan_files, register_files
 from tests.support.sync_catalogue import COUNTS, nonzero_counts
 
 
-def test_the_larger_group_of_files_wins_whatever_came_first(
+def test_the_larger_group_of_files_is_accepted_whatever_came_first(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
     sync(tmp_path, group="all", name="all")
     assert rows(engine, "SELECT dtype FROM raster_sources") == [("u1",)]
     write_raster(tmp_path / "b.tif")
-    assert [one.code for one in sync(tmp_path, group="all", name="all").rejected] == [
+    assert [rejection.code for rejection in sync(tmp_path, group="all", name="all").rejected] == [
         "dtype_mismatch"
     ]
     write_raster(tmp_path / "c.tif")
     report = sync(tmp_path, group="all", name="all")
-    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert [rejection.uri for rejection in report.rejected] == [file_uri(tmp_path / "a.tif")]
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 2)]
-    kept = rows(engine, "SELECT right(uri, 5), code FROM rejected_files")
-    assert kept == [("a.tif", "dtype_mismatch")]
+    rejections = rows(engine, "SELECT right(uri, 5), code FROM rejected_files")
+    assert rejections == [("a.tif", "dtype_mismatch")]
     again = sync(tmp_path, group="all", name="all")
     assert (again.registered, again.unchanged, len(again.rejected)) == (0, 2, 1)
     (tmp_path / "b.tif").unlink()
@@ -45,21 +45,21 @@ def test_the_larger_group_of_files_wins_whatever_came_first(
     assert rows(engine, "SELECT FROM rejected_files") == []
 
 
-def test_pixel_sizes_that_hardly_differ_are_outvoted_too_and_read_once(
+def test_files_of_slightly_different_pixel_size_are_evicted_and_read_once(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     for name, size in (("a", 10.0), ("b", 10.00003), ("c", 10.00003), ("d", 10.00003)):
-        place = Affine(size, 0, 155_000, 0, -size, 463_000)
-        write_raster(tmp_path / f"{name}.tif", transform=place)
+        transform = Affine(size, 0, 155_000, 0, -size, 463_000)
+        write_raster(tmp_path / f"{name}.tif", transform=transform)
     report = sync(tmp_path, group="all", name="all")
-    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert [rejection.uri for rejection in report.rejected] == [file_uri(tmp_path / "a.tif")]
     assert rows(engine, "SELECT pixelsize_x, file_count FROM raster_sources") == [(10.00003, 3)]
     sync(tmp_path, group="all", name="all")
     assert rows(engine, "SELECT right(uri, 5), attempts FROM rejected_files") == [("a.tif", 1)]
 
 
 def write_classes(folder: Path, *, floats: str = "", integers: str = "") -> None:
-    """Files of two kinds that do not fit each other, each of a letter and of its own size."""
+    """Write files of two dtypes that do not fit each other, named by letters and each of its own size."""
     for name in floats:
         write_raster(folder / f"{name}.tif", width=ord(name))
     for name in integers:
@@ -67,7 +67,7 @@ def write_classes(folder: Path, *, floats: str = "", integers: str = "") -> None
 
 
 @pytest.mark.parametrize("marked", [False, True])
-def test_files_that_are_gone_have_no_vote_on_those_that_are_there(
+def test_missing_files_do_not_vote_on_present_files(
     tmp_path: Path, engine: Engine, sync: Any, marked: bool
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -87,7 +87,7 @@ def test_files_that_are_gone_have_no_vote_on_those_that_are_there(
 
 
 @pytest.mark.parametrize("marked", [False, True])
-def test_evicted_files_that_are_gone_are_not_called_rejected(
+def test_evicted_files_that_are_missing_do_not_count_as_rejected(
     tmp_path: Path, engine: Engine, sync: Any, marked: bool
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -99,13 +99,13 @@ def test_evicted_files_that_are_gone_are_not_called_rejected(
         sync(tmp_path, **fields)
     write_classes(tmp_path, integers="xy")
     report = sync(tmp_path, **fields)
-    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "b.tif")]
+    assert [rejection.uri for rejection in report.rejected] == [file_uri(tmp_path / "b.tif")]
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
     assert rows(engine, "SELECT uri FROM rejected_files") == [(file_uri(tmp_path / "b.tif"),)]
     assert plan_files(engine, definition_files([tmp_path], **fields)).changes == 0
 
 
-def test_files_that_are_gone_stay_in_a_source_that_they_fit(
+def test_missing_files_stay_in_a_source_that_they_fit(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -114,7 +114,9 @@ def test_files_that_are_gone_stay_in_a_source_that_they_fit(
     (tmp_path / "a.tif").unlink()
     sync(tmp_path, **fields)
     write_classes(tmp_path, floats="c", integers="x")
-    assert [one.uri for one in sync(tmp_path, **fields).rejected] == [file_uri(tmp_path / "x.tif")]
+    assert [rejection.uri for rejection in sync(tmp_path, **fields).rejected] == [
+        file_uri(tmp_path / "x.tif")
+    ]
     states = "SELECT right(uri, 5), state FROM raster_files ORDER BY uri"
     assert rows(engine, states) == [
         ("a.tif", "missing"),
@@ -123,16 +125,16 @@ def test_files_that_are_gone_stay_in_a_source_that_they_fit(
     ]
 
 
-def test_files_that_are_outvoted_count_once(tmp_path: Path, engine: Engine, sync: Any) -> None:
+def test_evicted_files_count_once(tmp_path: Path, engine: Engine, sync: Any) -> None:
     def write(names: str, **kind: Any) -> int:
-        """Their size together."""
+        """Write files; return their total size."""
         return sum(write_raster(tmp_path / f"{name}.tif", **kind).stat().st_size for name in names)
 
     write("ab", dtype="uint8", nodata=0)
     size = write("cde")
     sync(tmp_path, group="all", name="all")
     assert rows(engine, COUNTS) == [(5, 3, 0, 0, 2, size)]
-    size = write("fghi", dtype="uint8", nodata=0)  # with a and b they are six, against three
+    size = write("fghi", dtype="uint8", nodata=0)  # with a and b there are six, against three
     old = sum((tmp_path / f"{name}.tif").stat().st_size for name in "ab")
     sync(tmp_path, group="all", name="all")
     assert rows(engine, COUNTS) == [(9, 6, 0, 0, 3, size + old)]
@@ -140,13 +142,13 @@ def test_files_that_are_outvoted_count_once(tmp_path: Path, engine: Engine, sync
     write("jklmno")
     (tmp_path / "b.tif").unlink()
     sync(tmp_path, group="all", name="all")
-    # c, d and e come in with the six new ones, which are more than f to i and, missing, a and b
+    # c, d and e are accepted with the six new files: together they are more than f to i with the missing a and b
     assert rows(engine, COUNTS)[0][:5] == (13, 9, 0, 2, 4)
     assert rows(engine, "SELECT count(*) FROM raster_files") == [(9,)]
     assert rows(engine, "SELECT count(*) FROM rejected_files") == [(4,)]
 
 
-def test_rejected_files_come_in_when_the_others_changed_to_fit_them(
+def test_rejected_files_are_accepted_when_the_others_change_to_fit_them(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -172,36 +174,38 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     """
     read: list[str] = []
 
-    def reader(files: Any, options: Any) -> Any:
-        wanted = list(files)
-        read.extend(file.name for file in wanted)
-        return pool.read(wanted, options)
+    def list_and_read(files: Any, options: Any) -> Any:
+        requested = list(files)
+        read.extend(file.name for file in requested)
+        return pool.read(requested, options)
 
     work = definition_files(
         [tmp_path], group="all", name="all", temporal=True, time="2024-03-01T12:00:00.123456Z"
     )
     write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
     write_raster(tmp_path / "b.tif")
-    assert [one.code for one in sync_files(engine, reader, work).rejected] == ["dtype_mismatch"]
+    assert [rejection.code for rejection in sync_files(engine, list_and_read, work).rejected] == [
+        "dtype_mismatch"
+    ]
     write_raster(tmp_path / "c.tif", width=30)
-    assert sync_files(engine, reader, work).registered == 2
+    assert sync_files(engine, list_and_read, work).registered == 2
     assert sorted(read) == ["a.tif", "b.tif", "c.tif"]
     kept = rows(engine, facts)
     execute(engine, "DELETE FROM raster_sources")
     execute(engine, "DELETE FROM rejected_files")
-    assert sync_files(engine, reader, work).registered == 2
+    assert sync_files(engine, list_and_read, work).registered == 2
     assert rows(engine, facts) == kept != []
 
 
 @pytest.fixture
 def fail_b(pool: ProcessReader[FileRow]) -> Reader:
-    """A reader that may not open b.tif."""
+    """A reader that cannot open b.tif."""
 
     def read(files: Any, options: Any) -> Any:
-        wanted = list(files)
-        for file, result in zip(wanted, pool.read(wanted, options), strict=True):
-            unseen = file.name == "b.tif"
-            yield Rejection(file.uri, "permission_denied", "test") if unseen else result
+        requested = list(files)
+        for file, result in zip(requested, pool.read(requested, options), strict=True):
+            unreadable = file.name == "b.tif"
+            yield Rejection(file.uri, "permission_denied", "test") if unreadable else result
 
     return read
 
@@ -265,8 +269,8 @@ def test_an_accepted_file_is_registered_now(tmp_path: Path, engine: Engine, sync
     ((now,),) = rows(engine, "SELECT clock_timestamp()")
     (tmp_path / "a.tif").unlink()
     sync(tmp_path, **fields)
-    since = "SELECT right(uri, 5), registered > :now FROM raster_files"
-    assert rows(engine, since, now=now) == [("b.tif", True)]
+    query = "SELECT right(uri, 5), registered > :now FROM raster_files"
+    assert rows(engine, query, now=now) == [("b.tif", True)]
 
 
 def test_a_sync_that_moves_no_file_does_not_wait_for_a_locked_source(
@@ -276,17 +280,15 @@ def test_a_sync_that_moves_no_file_does_not_wait_for_a_locked_source(
     write_classes(tmp_path, floats="a", integers="b")
     sync(tmp_path, **fields)
     mark = "&" if "?" in database_url else "?"
-    impatient = make_engine(f"{database_url}{mark}options=-c%20lock_timeout%3D5s")
+    engine_with_timeout = make_engine(f"{database_url}{mark}options=-c%20lock_timeout%3D5s")
     with engine.begin() as connection:
         connection.execute(text("SELECT FROM raster_sources FOR UPDATE"))
-        report = sync_files(impatient, pool.read, definition_files([tmp_path], **fields))
-    impatient.dispose()
+        report = sync_files(engine_with_timeout, pool.read, definition_files([tmp_path], **fields))
+    engine_with_timeout.dispose()
     assert (report.unchanged, len(report.rejected)) == (1, 1)
 
 
-def test_a_plan_votes_without_the_files_that_are_gone(
-    tmp_path: Path, engine: Engine, sync: Any
-) -> None:
+def test_a_plan_votes_without_missing_files(tmp_path: Path, engine: Engine, sync: Any) -> None:
     fields = {"group": "all", "name": "all"}
     write_classes(tmp_path, floats="abc", integers="xy")
     sync(tmp_path, **fields)

@@ -1,4 +1,4 @@
-"""Files that moved keep their sources; files that only look like it do not."""
+"""Moved files keep their sources; files that only look moved do not."""
 
 import shutil
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def test_a_moved_file_keeps_its_source_with_its_uuid(
     assert rows(engine, "SELECT uri FROM raster_files") == [(file_uri(tmp_path / "deep/new.tif"),)]
 
 
-def test_a_moved_file_does_not_change_the_name_that_people_gave(
+def test_a_moved_file_does_not_change_a_name_that_a_user_gave(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "old.tif")
@@ -46,8 +46,8 @@ def test_a_moved_file_does_not_change_the_name_that_people_gave(
 def test_files_that_are_renamed_with_their_pattern_stay_in_their_source(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
-    for number in "123":
-        write_raster(tmp_path / f"a_{number}.tif", width=10 + int(number))
+    for index in "123":
+        write_raster(tmp_path / f"a_{index}.tif", width=10 + int(index))
     sync(tmp_path, group="area", pattern="(?P<area>[ab])_")
     before = rows(engine, "SELECT id, uuid FROM raster_sources")
     for path in tmp_path.glob("*.tif"):
@@ -66,17 +66,17 @@ def test_a_file_that_moves_to_another_group_leaves_the_others_of_its_group_alone
         "pattern": r"(?P<place>[a-z])_\d",
         "missing": "remove",
     }
-    for number in range(3):
-        write_raster(tmp_path / f"a_{number}.tif", width=10 + number)
+    for index in range(3):
+        write_raster(tmp_path / f"a_{index}.tif", width=10 + index)
     sync(tmp_path, **fields)
     (tmp_path / "a_0.tif").rename(tmp_path / "b_0.tif")
     assert sync(tmp_path, **fields).moved == 1
-    found = rows(engine, "SELECT name, group_key, file_count FROM raster_sources ORDER BY name")
-    assert found == [("a", "a", 2), ("b", "b", 1)]
+    sources = rows(engine, "SELECT name, group_key, file_count FROM raster_sources ORDER BY name")
+    assert sources == [("a", "a", 2), ("b", "b", 1)]
 
 
 @pytest.mark.parametrize("missing", ["keep", "remove"])
-def test_a_file_that_moves_to_where_it_is_refused_is_gone_from_its_old_place(
+def test_a_file_that_is_rejected_after_its_move_leaves_its_old_place(
     tmp_path: Path, engine: Engine, sync: Any, missing: str
 ) -> None:
     fields = {"temporal": True, "pattern": r"_(?P<time>\d{8})", "missing": missing}
@@ -85,14 +85,14 @@ def test_a_file_that_moves_to_where_it_is_refused_is_gone_from_its_old_place(
     (tmp_path / "a_20240101.tif").rename(tmp_path / "a_undated.tif")
     report = sync(tmp_path, **fields)
     assert (report.moved, report.missing) == (0, 1)
-    assert [one.code for one in report.rejected] == ["missing_time"]
-    kept = [("missing",)] if missing == "keep" else []
-    assert rows(engine, "SELECT state FROM raster_files") == kept
-    again = plan_files(engine, definition_files([tmp_path], **fields))
-    assert (again.changes, len(again.files["refused"])) == (0, 1)
+    assert [rejection.code for rejection in report.rejected] == ["missing_time"]
+    expected = [("missing",)] if missing == "keep" else []
+    assert rows(engine, "SELECT state FROM raster_files") == expected
+    second_plan = plan_files(engine, definition_files([tmp_path], **fields))
+    assert (second_plan.changes, len(second_plan.files["refused"])) == (0, 1)
 
 
-def test_a_file_that_moves_into_a_group_that_was_deleted_is_gone_from_its_old_group(
+def test_a_file_that_moves_into_a_deleted_group_leaves_its_old_group(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "place", "name": "{place}", "pattern": r"(?P<place>[a-z])_\d"}
@@ -110,7 +110,7 @@ def test_a_file_that_moves_into_a_group_that_was_deleted_is_gone_from_its_old_gr
     assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("a", 1)]
 
 
-def test_two_files_of_one_fingerprint_are_no_move(
+def test_two_files_of_one_fingerprint_are_not_a_move(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")
@@ -150,7 +150,7 @@ def test_a_kept_step_is_not_lost_to_another_step_of_the_same_fingerprint(
     assert plan_files(engine, definition_files([tmp_path], **SERIES)).changes == 0
 
 
-def test_a_file_that_was_missing_before_did_not_become_one_that_comes_now(
+def test_a_file_that_was_missing_before_has_not_moved_to_a_new_file(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -163,18 +163,18 @@ def test_a_file_that_was_missing_before_did_not_become_one_that_comes_now(
 
 
 @pytest.mark.parametrize(
-    ("renamed", "missing"),
+    ("new_name", "missing"),
     [("new_20240101T000000Z.tif", "keep"), ("rain_20240101T0900Z.tif", "remove")],
 )
 def test_a_step_that_was_renamed_leaves_nothing_behind(
-    tmp_path: Path, engine: Engine, sync: Any, renamed: str, missing: str
+    tmp_path: Path, engine: Engine, sync: Any, new_name: str, missing: str
 ) -> None:
     path = write_raster(tmp_path / "rain_20240101T0000Z.tif")
     sync(tmp_path, **SERIES)
-    path.rename(tmp_path / renamed)
+    path.rename(tmp_path / new_name)
     report = sync(tmp_path, accept_missing=False, **SERIES, missing=missing)
     assert (report.moved, report.missing) == (1, 0)
-    assert rows(engine, STATES) == [(renamed, "present")]
+    assert rows(engine, STATES) == [(new_name, "present")]
 
 
 def test_missing_files_are_kept_and_marked_or_removed_by_setting(
@@ -197,15 +197,15 @@ def test_missing_files_are_kept_and_marked_or_removed_by_setting(
 
 def test_files_that_only_moved_are_not_missing(tmp_path: Path, sync: Any) -> None:
     (tmp_path / "one").mkdir()
-    for number in range(5):
-        write_raster(tmp_path / "one" / f"{number}.tif", width=10 + number)
+    for index in range(5):
+        write_raster(tmp_path / "one" / f"{index}.tif", width=10 + index)
     sync(tmp_path)
     (tmp_path / "one").rename(tmp_path / "two")
     report = sync(tmp_path, accept_missing=False)
     assert (report.moved, report.missing) == (5, 0)
 
 
-def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new(
+def test_a_moved_file_that_could_not_be_read_is_neither_missing_nor_new(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     for width in range(10, 15):
@@ -217,10 +217,10 @@ def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new
     for path in tmp_path.glob("*.tif"):
         path.rename(tmp_path / "moved" / path.name)
 
-    def too_slow(files: Iterable[StoredFile], _: FileOptions) -> list[Rejection]:
+    def time_out(files: Iterable[StoredFile], _: FileOptions) -> list[Rejection]:
         return [rejection(file, TimedOut("reading took longer than 0 s")) for file in files]
 
-    report = sync_files(engine, too_slow, work, accept_missing=False)
+    report = sync_files(engine, time_out, work, accept_missing=False)
     assert (report.moved, report.missing, len(report.rejected)) == (0, 0, 5)
     assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
     assert nonzero_counts(plan_files(engine, work)) == {"moved": 5}

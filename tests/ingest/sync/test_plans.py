@@ -1,4 +1,4 @@
-"""Plans: what they say is what a sync then does or refuses."""
+"""A plan lists what a sync then does or refuses."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.support.ingestion import CONFIG, SilentReporter, definition_files, pl
 from tests.support.sync_catalogue import NAMES, nonzero_counts
 
 
-def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
+def test_a_plan_lists_what_a_sync_does_and_nothing_after_it(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     for width, name in enumerate(("a", "b", "c", "d"), 20):
@@ -49,16 +49,18 @@ def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
     assert rows(engine, "SELECT uri FROM rejected_files") == []
 
 
-def test_a_plan_says_that_the_organisation_is_not_there(tmp_path: Path, engine: Engine) -> None:
+def test_a_plan_reports_a_missing_organisation(tmp_path: Path, engine: Engine) -> None:
     write_raster(tmp_path / "a.tif")
     plan = plan_files(engine, definition_files([tmp_path]))
     assert nonzero_counts(plan) == {"add": 1}
     assert 'there is no organisation "Owner"' in (plan.refusal or "")
 
 
-def test_a_plan_says_that_a_uuid_cannot_be_given(tmp_path: Path, engine: Engine, sync: Any) -> None:
+def test_a_plan_reports_a_uuid_that_cannot_be_used(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
     fields = {"group": "all", "name": "all"}
-    uuids = [str(UUID(int=number)) for number in range(2)]
+    uuids = [str(UUID(int=index)) for index in range(2)]
     write_raster(tmp_path / "a.tif")
     sync(tmp_path, uuid=uuids[0], **fields)
     for other, sentence in (
@@ -75,8 +77,8 @@ def test_a_plan_says_that_a_uuid_cannot_be_given(tmp_path: Path, engine: Engine,
 def test_a_plan_does_not_claim_a_source(tmp_path: Path, engine: Engine) -> None:
     uuid = UUID(int=7)
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
-    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
-    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    values = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {values}")
     write_raster(tmp_path / "a.tif")
     plan = plan_files(
         engine, definition_files([tmp_path], uuid=str(uuid), group="all", name="given")
@@ -126,14 +128,14 @@ def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
     assert rows(engine, NAMES) == []
 
 
-def test_a_plan_does_not_stand_in_the_way_of_a_sync(
+def test_a_plan_does_not_block_a_sync(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
     work = definition_files([tmp_path])
 
     class Syncing(SilentReporter):
-        """Syncs while the plan lists."""
+        """Progress that runs a sync while the plan lists files."""
 
         def add_total(self, files: int) -> None:
             assert sync_files(engine, pool.read, work).registered == 1

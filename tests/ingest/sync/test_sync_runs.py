@@ -1,4 +1,4 @@
-"""Runs: their rows, those that overlap or were killed, and what one fault leaves of the rest."""
+"""The rows of runs, and runs that overlap, fail or are killed."""
 
 import random
 import shutil
@@ -51,42 +51,42 @@ def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
 def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], stop: BaseException
 ) -> None:
-    for number in range(4):
-        write_raster(tmp_path / f"{number}.tif", width=10 + number)
+    for index in range(4):
+        write_raster(tmp_path / f"{index}.tif", width=10 + index)
 
-    def reader(files: Any, options: Any) -> Any:
+    def read_some(files: Any, options: Any) -> Any:
         yield from islice(pool.read(files, options), 2)
         raise stop
 
     with pytest.raises(type(stop)):
-        sync_files(engine, reader, definition_files([tmp_path]), batch_size=2)
+        sync_files(engine, read_some, definition_files([tmp_path]), batch_size=2)
     runs = rows(engine, "SELECT state, registered, listed FROM sync_runs")
     assert runs == [("failed", 2, 2)]
     assert rows(engine, "SELECT count(*) FROM raster_files") == [(2,)]
 
 
-def test_a_run_that_fails_says_what_it_had_done(
+def test_a_run_that_fails_records_what_it_had_done(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     sizes = [
-        write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
-        for number in range(6)
+        write_raster(tmp_path / f"{index}.tif", width=10 + index).stat().st_size
+        for index in range(6)
     ]
 
-    def reader(files: Any, options: Any) -> Any:
+    def read_some(files: Any, options: Any) -> Any:
         yield from islice(pool.read(files, options), 4)
         raise TransientError("the storage does not answer")
 
-    for act in (sync_files, register_files):
+    for action in (sync_files, register_files):
         execute(engine, "DELETE FROM raster_sources")
         with pytest.raises(TransientError, match="the storage does not answer"):
-            act(engine, reader, definition_files([tmp_path]), batch_size=2)
+            action(engine, read_some, definition_files([tmp_path]), batch_size=2)
         assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
         assert rows(engine, COUNTS) == [(4, 4, 0, 0, 0, sum(sizes[:4]))]
 
 
-def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
-    """A place for a file, whose path is so long and cannot be compressed, as indexes try."""
+def make_long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
+    """Make a folder; return a path in it that has this length and that an index cannot compress."""
     letters = random.Random(length)
     while (rest := length - len(str(folder)) - len(name) - 2) > 0:
         folder /= "".join(letters.choices(ascii_letters, k=min(rest, 240)))
@@ -94,36 +94,38 @@ def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize("act", [sync_files, register_files])
+@pytest.mark.parametrize("action", [sync_files, register_files])
 @pytest.mark.parametrize("group", ["file", "all"])
 def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
-    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], act: Any, group: str
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], action: Any, group: str
 ) -> None:
     short = write_raster(tmp_path / "z.tif")
     for length, name in ((2600, "one.tif"), (3000, "two.tif"), (3000 - 1, "two.tif")):
-        shutil.copy(short, long_path(tmp_path, length, name))
-    fits = long_path(tmp_path, 2500 - len("file://"))
-    shutil.copy(short, fits)
+        shutil.copy(short, make_long_path(tmp_path, length, name))
+    longest = make_long_path(tmp_path, 2500 - len("file://"))
+    shutil.copy(short, longest)
     work = definition_files([tmp_path], group=group, name="{stem}", id="d" * 100)
-    for registering in (2, 0):
-        report = act(engine, pool.read, work)
-        assert report.registered == registering
-        assert [one.code for one in report.rejected] == ["unmatched"] * 3
+    for expected in (2, 0):
+        report = action(engine, pool.read, work)
+        assert report.registered == expected
+        assert [rejection.code for rejection in report.rejected] == ["unmatched"] * 3
         assert "more than 2,500 characters" in report.rejected[0].message
     uris = sorted(uri for (uri,) in rows(engine, "SELECT uri FROM raster_files"))
-    assert uris == sorted([file_uri(fits), file_uri(short)])
-    kept = [uri for (uri,) in rows(engine, "SELECT uri FROM rejected_files")]
-    assert len(kept) == 3
-    assert all(uri.startswith(file_uri(tmp_path)) and len(uri) <= 2500 for uri in kept)
-    if act is sync_files:
+    assert uris == sorted([file_uri(longest), file_uri(short)])
+    rejected_uris = [uri for (uri,) in rows(engine, "SELECT uri FROM rejected_files")]
+    assert len(rejected_uris) == 3
+    assert all(uri.startswith(file_uri(tmp_path)) and len(uri) <= 2500 for uri in rejected_uris)
+    if action is sync_files:
         shutil.rmtree(
-            next(path for path in tmp_path.iterdir() if path.is_dir() and path not in fits.parents)
+            next(
+                path for path in tmp_path.iterdir() if path.is_dir() and path not in longest.parents
+            )
         )
         sync_files(engine, pool.read, work)
         assert len(rows(engine, "SELECT uri FROM rejected_files")) < 3
 
 
-def test_a_second_run_of_a_definition_stops_and_says_so(
+def test_a_second_run_of_a_definition_stops_as_overlapping(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")
@@ -137,7 +139,7 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
     assert sync(tmp_path).registered == 1
 
 
-def test_a_killed_register_is_marked_and_one_at_work_is_not(
+def test_a_killed_register_is_marked_and_a_running_one_is_not(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     work = definition_files([write_raster(tmp_path / "a.tif")], id="register")
@@ -158,11 +160,11 @@ def test_every_run_leaves_a_row_and_a_killed_one_is_marked(
     (tmp_path / "b.tif").write_bytes(b"")
     execute(engine, "INSERT INTO sync_runs (definition) VALUES ('test'), ('other')")
     sync(tmp_path)
-    found = rows(
+    runs = rows(
         engine,
         "SELECT definition, state, listed, registered, rejected, reasons FROM sync_runs ORDER BY id",
     )
-    assert found == [
+    assert runs == [
         ("test", "failed", 0, 0, 0, {}),
         ("other", "running", 0, 0, 0, {}),
         ("test", "rejections", 2, 1, 1, {"empty_file": 1}),
@@ -173,8 +175,8 @@ def test_sidecars_of_odd_names_stay_with_their_file(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     stems = ["a,b", 'c"d', "{e}", "f\\g", "h\ti", "NULL", "é"]
-    for number, stem in enumerate(stems):
-        raster = write_raster(tmp_path / "new.tif", width=10 + number)
+    for index, stem in enumerate(stems):
+        raster = write_raster(tmp_path / "new.tif", width=10 + index)
         raster = raster.rename(tmp_path / f"{stem}.tif")
         raster.with_suffix(".tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     work = definition_files([tmp_path])

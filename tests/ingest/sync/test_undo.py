@@ -1,4 +1,4 @@
-"""Undo takes back what a run created, leaves what changed since, and lets the corrected command bring the files in."""
+"""Undo takes back what a run created and leaves what changed since; then the corrected command registers the files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,35 +32,35 @@ EVERYTHING = """
 
 
 def newest_run(engine: Engine) -> int:
-    ((number,),) = rows(engine, "SELECT max(id) FROM sync_runs")
-    return int(number)
+    ((run_id,),) = rows(engine, "SELECT max(id) FROM sync_runs")
+    return int(run_id)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number, name in enumerate("abc"):
-        write_raster(tmp_path / f"{name}.tif", width=10 + number)
+    for index, name in enumerate("abc"):
+        write_raster(tmp_path / f"{name}.tif", width=10 + index)
     write_raster(tmp_path / "nowhere.tif", crs=None)
     return tmp_path
 
 
-@pytest.mark.parametrize("act", [register_files, sync_files])
+@pytest.mark.parametrize("action", [register_files, sync_files])
 def test_undo_takes_back_all_that_a_run_created(
-    folder: Path, engine: Engine, pool: ProcessReader[FileRow], act: Any
+    folder: Path, engine: Engine, pool: ProcessReader[FileRow], action: Any
 ) -> None:
-    act(engine, pool.read, definition_files([folder], supplier_code="wrong"))
+    action(engine, pool.read, definition_files([folder], supplier_code="wrong"))
     run = newest_run(engine)
     counts = [undo(engine, run, dry_run=True), undo(engine, run)]
-    for taken in counts:
-        assert (taken.files, taken.sources, taken.rejections) == (3, 3, 1)
-        assert not taken.kept_sources
-        assert not taken.kept_files
+    for undone in counts:
+        assert (undone.files, undone.sources, undone.rejections) == (3, 3, 1)
+        assert not undone.kept_sources
+        assert not undone.kept_files
     for table in ("raster_sources", "raster_files", "rejected_files", "tombstones"):
         assert rows(engine, f"SELECT count(*) FROM {table}") == [(0,)]
     assert undo(engine, run).is_empty
 
 
-def test_the_corrected_command_after_undo_gives_what_it_gives_at_first(
+def test_the_corrected_command_after_undo_gives_the_same_as_at_first(
     folder: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     right = definition_files([folder], supplier_code="right")
@@ -92,12 +92,12 @@ def test_what_an_earlier_or_later_run_created_stays(
     middle = newest_run(engine)
     write_raster(folder / "e.tif", width=21)
     sync(folder)
-    taken = undo(engine, middle)
-    assert (taken.files, taken.sources, taken.rejections) == (1, 1, 0)
+    undone = undo(engine, middle)
+    assert (undone.files, undone.sources, undone.rejections) == (1, 1, 0)
     assert rows(engine, NAMES) == [("a",), ("b",), ("c",), ("e",)]
 
 
-def test_files_of_a_source_that_others_fill_too_go_alone(
+def test_undo_removes_only_its_files_from_a_source_with_other_files(
     folder: Path, engine: Engine, sync: Any
 ) -> None:
     (folder / "nowhere.tif").unlink()
@@ -109,20 +109,20 @@ def test_files_of_a_source_that_others_fill_too_go_alone(
         (folder / f"{name}.later").rename(folder / f"{name}.tif")
     sync(folder, **fields)
     assert rows(engine, "SELECT file_count FROM raster_sources") == [(3,)]
-    taken = undo(engine, newest_run(engine))
-    assert (taken.files, taken.sources) == (2, 0)
+    undone = undo(engine, newest_run(engine))
+    assert (undone.files, undone.sources) == (2, 0)
     assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("all", 1)]
     assert sync(folder, **fields).registered == 2
 
 
-def test_a_source_that_people_edited_stays_with_its_files_and_is_named(
+def test_a_source_that_a_user_edited_stays_with_its_files_and_is_named(
     folder: Path, engine: Engine, sync: Any
 ) -> None:
     sync(folder)
     execute(engine, "UPDATE raster_sources SET description = 'mine' WHERE name = 'b'")
-    taken = undo(engine, newest_run(engine))
-    assert (taken.files, taken.sources) == (2, 2)
-    (kept,) = taken.kept_sources
+    undone = undo(engine, newest_run(engine))
+    assert (undone.files, undone.sources) == (2, 2)
+    (kept,) = undone.kept_sources
     assert (kept.name, kept.reason) == ("b", "people changed it since")
     assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("b", 1)]
 
@@ -135,8 +135,8 @@ def test_an_edit_stays_known_when_only_derived_fields_change_later(
     execute(engine, "UPDATE raster_sources SET name = 'mine' WHERE name = 'b'")
     write_raster(folder / "b.tif", width=30)
     sync(folder)
-    taken = undo(engine, run)
-    assert [source.name for source in taken.kept_sources] == ["mine"]
+    undone = undo(engine, run)
+    assert [source.name for source in undone.kept_sources] == ["mine"]
 
 
 def test_a_source_that_a_changed_definition_described_stays_and_is_named(
@@ -145,9 +145,9 @@ def test_a_source_that_a_changed_definition_described_stays_and_is_named(
     sync(folder)
     run = newest_run(engine)
     sync(folder, description="corrected")
-    taken = undo(engine, run)
-    assert (taken.files, taken.sources) == (0, 0)
-    reasons = {source.reason for source in taken.kept_sources}
+    undone = undo(engine, run)
+    assert (undone.files, undone.sources) == (0, 0)
+    reasons = {source.reason for source in undone.kept_sources}
     assert reasons == {f"run {run + 1} changed it since"}
 
 
@@ -158,9 +158,9 @@ def test_a_file_that_changed_and_was_registered_again_stays_and_is_named(
     run = newest_run(engine)
     write_raster(folder / "b.tif", width=30)
     sync(folder)
-    taken = undo(engine, run)
-    assert (taken.files, taken.sources) == (2, 2)
-    assert taken.kept_files == [KeptFile(file_uri(folder / "b.tif"), run + 1)]
+    undone = undo(engine, run)
+    assert (undone.files, undone.sources) == (2, 2)
+    assert undone.kept_files == [KeptFile(file_uri(folder / "b.tif"), run + 1)]
     assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("b", 1)]
     assert undo(engine, run + 1).files == 0
 
@@ -188,16 +188,16 @@ def test_a_source_in_use_stays_empty_and_the_next_run_fills_it(
     """
     execute(engine, graph)
     uuid = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'")
-    taken = undo(engine, newest_run(engine))
-    assert (taken.files, taken.sources) == (3, 2)
-    assert [(source.name, source.reason) for source in taken.kept_sources] == [
+    undone = undo(engine, newest_run(engine))
+    assert (undone.files, undone.sources) == (3, 2)
+    assert [(source.name, source.reason) for source in undone.kept_sources] == [
         ("a", "it is in use, and is empty now")
     ]
     sync(folder)
     assert rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'") == uuid
 
 
-def test_files_that_were_elected_belong_to_the_run_that_took_them_in(
+def test_accepted_files_belong_to_the_run_that_accepted_them(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -206,8 +206,8 @@ def test_files_that_were_elected_belong_to_the_run_that_took_them_in(
     write_raster(tmp_path / "z.tif", dtype="uint8", nodata=None)
     sync(tmp_path, **fields)
     first = newest_run(engine)
-    for number in range(3):
-        write_raster(tmp_path / f"y{number}.tif", width=12 + number, dtype="uint8", nodata=None)
+    for index in range(3):
+        write_raster(tmp_path / f"y{index}.tif", width=12 + index, dtype="uint8", nodata=None)
     sync(tmp_path, **fields)
     registered_by = "SELECT DISTINCT added_by, registered_by FROM raster_files"
     assert rows(engine, registered_by) == [(first + 1, first + 1)]
@@ -217,13 +217,13 @@ def test_files_that_were_elected_belong_to_the_run_that_took_them_in(
 def test_an_unregistered_source_does_not_come_back(folder: Path, engine: Engine, sync: Any) -> None:
     sync(folder)
     unregister(engine, [file_uri(folder / "a.tif")], [])
-    taken = undo(engine, newest_run(engine))
-    assert taken.files == 2
+    undone = undo(engine, newest_run(engine))
+    assert undone.files == 2
     assert rows(engine, NAMES) == [("a",)]  # its tombstone keeps it
     assert sync(folder).withheld == 1
 
 
-def test_undo_waits_for_no_run_and_knows_its_numbers(
+def test_undo_refuses_running_definitions_and_unknown_runs(
     folder: Path, engine: Engine, sync: Any
 ) -> None:
     sync(folder)
