@@ -1,4 +1,4 @@
-"""`make bench`: everything beside its peers, in one run; figures, tables and charts.
+"""`make bench` measures everything beside its peers in one run, and writes figures, tables and charts.
 
 python -m benchmarks [--rows 10000,100000,1000000] [--files 5000] [--only registration,lists] ...
 """
@@ -23,7 +23,7 @@ from benchmarks.syncing import compare_sync
 
 SECTIONS = ("start", "registration", "objects", "sync", "lists", "stac", "pages")
 ROWS_FOR_ALL = 100_000
-"""The size of catalogue at which all peers are measured, in all rounds; other sizes tell of growth, in one round."""
+"""The size of catalogue at which all peers are measured, in all rounds; other sizes show growth, in one round."""
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def main() -> None:
                 rounds=min(2, options.rounds),
                 duration=min(2, options.seconds),
             )
-            filled = Database(cluster, f"stac_{items}")
-            measure_exports(results, filled, work / f"export_{items}", options.rounds)
+            database = Database(cluster, f"stac_{items}")
+            measure_exports(results, database, work / f"export_{items}", options.rounds)
         for rows in options.rows if "pages" in options.only else ():
             if rows >= ROWS_FOR_ALL:
                 compare_pages(results, cluster, rows, work, options.rounds)
@@ -93,7 +93,9 @@ def parse_options() -> argparse.Namespace:
         help=f"of {', '.join(SECTIONS)}",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for the figures")
-    parser.add_argument("--page", type=Path, help="the page whose tables and charts are made anew")
+    parser.add_argument(
+        "--page", type=Path, help="the page whose tables and charts are written again"
+    )
     return parser.parse_args()
 
 

@@ -53,7 +53,7 @@ def draw_throughput(results: Results, path: Path) -> None:
 
 
 def contenders_at(cases: list[Case], rows: int) -> int:
-    """Return how many contenders there were at a size."""
+    """Return how many contenders were measured at a size."""
     return len({name for case in cases if case.rows == rows for name in case.contenders})
 
 
@@ -62,13 +62,13 @@ def draw_bars(axes: Axes, cases: list[Case], title: str) -> None:
     names = list(dict.fromkeys(name for case in cases for name in case.contenders))
     for index, name in enumerate(names):
         bars = [
-            (place, case.median(name))
-            for place, case in enumerate(cases)
+            (position, case.median(name))
+            for position, case in enumerate(cases)
             if name in case.contenders
         ]
         offset = (index - len(names) / 2 + 0.5) * 0.8 / len(names)
         drawn = axes.bar(
-            [place + offset for place, _ in bars], [figure for _, figure in bars], 0.8 / len(names),
+            [position + offset for position, _ in bars], [figure for _, figure in bars], 0.8 / len(names),
             label=name, color=COLOURS.get(name),
         )  # fmt: skip
         axes.bar_label(drawn, fmt="{:,.0f}", rotation=90, padding=2, fontsize=7)
@@ -112,7 +112,7 @@ def draw_growth(results: Results, path: Path) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write a chart, the same bytes for the same figures."""
+    """Write a chart, with the same bytes for the same figures."""
     figure.savefig(path, metadata={"Date": None})
 
 

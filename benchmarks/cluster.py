@@ -31,7 +31,7 @@ SERVER_SETTINGS = {
     "work_mem": "32MB",
     "maintenance_work_mem": "512MB",
     "max_wal_size": "8GB",
-    "autovacuum": "off",  # its work would hit one contender or the other; whoever loads data runs VACUUM
+    "autovacuum": "off",  # it would slow some contenders down; functions that load data run VACUUM
 }
 TEMPLATE = "migrated"
 """A database with our tables and nothing in them."""
@@ -47,13 +47,17 @@ class Database:
 
     @property
     def url(self) -> str:
-        """How our programs connect."""
+        """The URL with which our programs connect."""
         return self.cluster.url(self.name)
 
     @property
     def ours(self) -> dict[str, str]:
         """The environment of our programs."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("RASTERSOURCES_")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("RASTERSOURCES_")
+        }
         return {
             **kept,
             "PYTHONPATH": str(REPOSITORY),
@@ -77,8 +81,8 @@ class Database:
     def execute(self, statement: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
         """Run a statement; return its rows."""
         with self.connect() as connection:
-            done = connection.execute(statement, parameters or None)
-            return done.fetchall() if done.description else []
+            result = connection.execute(statement, parameters or None)
+            return result.fetchall() if result.description else []
 
     def run_file(self, name: str, **values: int | str) -> str:
         """Run a file of benchmarks/sql, in which `:name` stands for a value; return what it printed."""
@@ -89,15 +93,15 @@ class Database:
 
 @contextmanager
 def benchmark_cluster(folder: Path | None = None) -> Iterator[Cluster]:
-    """Yield a private cluster with the settings of the benchmarks, which runs in the meantime."""
+    """Run a private cluster with the settings of the benchmarks until the end of the block."""
     with tempfile.TemporaryDirectory() as temporary:
         cluster = Cluster(folder or Path(temporary))
         with (
             cluster.lease(),
-            psycopg.connect(cluster.url(SUPERUSER, SUPERUSER), autocommit=True) as link,
+            psycopg.connect(cluster.url(SUPERUSER, SUPERUSER), autocommit=True) as connection,
         ):
             for name, value in SERVER_SETTINGS.items():
-                link.execute(
+                connection.execute(
                     sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
                 )
         with cluster.lease():
@@ -119,7 +123,7 @@ def private_database() -> Iterator[Database]:
 
 
 def new_database(cluster: Cluster, name: str, *, migrated: bool = False) -> Database:
-    """Return a new database; one of this name from before is dropped."""
+    """Return a new database; drop an older one of this name."""
     template = TEMPLATE if migrated else "template1"
     if migrated and not Database(cluster, "postgres").execute(
         "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE
@@ -140,14 +144,14 @@ def programs() -> Path:
 def run(
     command: Sequence[str | Path], environment: Mapping[str, str], folder: Path = REPOSITORY
 ) -> str:
-    """Run a command to its end; return what it printed. Ends the benchmark when it fails."""
-    done = subprocess.run(
+    """Run a command to its end and return what it printed; end the benchmark if it fails."""
+    result = subprocess.run(
         [str(word) for word in command], env=environment, cwd=folder, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed: {(done.stderr or done.stdout)[-2000:]}")
-    return done.stdout
+    if result.returncode:
+        raise SystemExit(f"{command[0]} failed: {(result.stderr or result.stdout)[-2000:]}")
+    return result.stdout
 
 
 @contextmanager

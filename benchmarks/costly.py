@@ -1,9 +1,8 @@
-"""Lists while others ask for costly regular expressions: their time against the usual one, in turns of one run.
+"""The time of lists while other clients send costly regular expressions, against the usual time, in turns of one run.
 
     .venv/bin/python -m benchmarks.costly [SOURCES]
 
-A private cluster of SOURCES (100,000) public raster sources; four clients ask for an expression that takes minutes,
-over and over.
+A private cluster has SOURCES (100,000) public raster sources; four clients repeat an expression that takes minutes.
 """
 
 import sys
@@ -41,17 +40,17 @@ def main() -> None:
 
 
 def compare(client: httpx.Client) -> Iterator[float]:
-    """The ratio of each round."""
+    """Yield the ratio of each round."""
     busy, stop = Event(), Event()
     clients = [Thread(target=ask, args=(str(client.base_url), busy, stop)) for _ in range(CLIENTS)]
     for thread in clients:
         thread.start()
     try:
         for _ in range(ROUNDS):
-            usual = milliseconds(client)
+            usual = measure_list(client)
             busy.set()
             sleep(1)
-            meanwhile = milliseconds(client)
+            meanwhile = measure_list(client)
             busy.clear()
             sleep(6)  # until the last expressions have ended
             print(f"usual {usual:6.2f} ms, meanwhile {meanwhile:6.2f} ms", flush=True)
@@ -68,8 +67,8 @@ def ask(address: str, busy: Event, stop: Event) -> None:
                 client.get("/api/v4/rastersources/", params={"name__regex": SLOW})
 
 
-def milliseconds(client: httpx.Client) -> float:
-    """The median time of a list."""
+def measure_list(client: httpx.Client) -> float:
+    """Return the median time of a list in milliseconds."""
     times = []
     for _ in range(LISTS):
         start = perf_counter()

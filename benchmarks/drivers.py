@@ -1,4 +1,4 @@
-"""psycopg 3 against asyncpg on our work: a page of ten records as JSON, and bulk COPY; ratios within one run.
+"""psycopg 3 against asyncpg on our work: pages of ten records as JSON, and bulk COPY; ratios within one run.
 
     .venv/bin/python -m benchmarks.drivers [ROWS]
 
@@ -40,9 +40,8 @@ Read = Callable[[int], Awaitable[None]]
 
 
 def main(rows: int) -> None:
-    """Measure and print."""
     with database() as url:
-        records = list(made_records(rows))
+        records = list(make_records(rows))
         copy = {
             "psycopg": copy_by_psycopg(url, records),
             "asyncpg": asyncio.run(copy_by_asyncpg(url, records)),
@@ -57,18 +56,18 @@ def main(rows: int) -> None:
             )
 
 
-def report(what: str, figures: dict[str, float]) -> None:
-    """One line: figures and their ratio."""
-    shown = ", ".join(f"{driver} {figure:,.0f}" for driver, figure in figures.items())
-    print(f"{what}: {shown}; asyncpg/psycopg {figures['asyncpg'] / figures['psycopg']:.2f}")
+def report(title: str, figures: dict[str, float]) -> None:
+    """Print a line with figures and their ratio."""
+    listed = ", ".join(f"{driver} {figure:,.0f}" for driver, figure in figures.items())
+    print(f"{title}: {listed}; asyncpg/psycopg {figures['asyncpg'] / figures['psycopg']:.2f}")
 
 
 @contextmanager
 def database() -> Iterator[str]:
-    """URL of a migrated, empty database."""
-    given = os.environ.get("RASTERSOURCES_DATABASE_URL")
+    """Yield the URL of a migrated, empty database."""
+    url_of_environment = os.environ.get("RASTERSOURCES_DATABASE_URL")
     home = default_home(Path(__file__).resolve().parent.parent)
-    with nullcontext(given) if given else Cluster(home).lease() as server:
+    with nullcontext(url_of_environment) if url_of_environment else Cluster(home).lease() as server:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(NAME)))
             connection.execute(
@@ -85,16 +84,16 @@ def database() -> Iterator[str]:
             )
 
 
-def made_records(rows: int) -> Iterator[Record]:
-    """Boxes of 0.1 degree spread over the Netherlands."""
-    for n in range(rows):
-        west, south = 3 + n % 400 / 100, 50 + n // 400 % 300 / 100
-        yield (f"raster {n}", 1, 0, 1, west, south, west + 0.1, south + 0.1,
-               0.0, 0.0, 1000.0, 1000.0, 0.5, -0.5, 1000 + n, "f4")  # fmt: skip
+def make_records(rows: int) -> Iterator[Record]:
+    """Yield records with boxes of 0.1 degree, spread over the Netherlands."""
+    for index in range(rows):
+        west, south = 3 + index % 400 / 100, 50 + index // 400 % 300 / 100
+        yield (f"raster {index}", 1, 0, 1, west, south, west + 0.1, south + 0.1,
+               0.0, 0.0, 1000.0, 1000.0, 0.5, -0.5, 1000 + index, "f4")  # fmt: skip
 
 
 def copy_by_psycopg(url: str, records: list[Record]) -> float:
-    """Rows per second."""
+    """Return the rows per second."""
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO organisations (name) VALUES ('Owner')")
         begin = time.perf_counter()
@@ -112,7 +111,7 @@ def copy_by_psycopg(url: str, records: list[Record]) -> float:
 
 
 async def copy_by_asyncpg(url: str, records: list[Record]) -> float:
-    """Rows per second."""
+    """Return the rows per second."""
     connection = await asyncpg.connect(url)
     owner = await connection.fetchval("SELECT id FROM organisations")
     owned = [(record[0], owner, *record[2:]) for record in records]
@@ -125,12 +124,12 @@ async def copy_by_asyncpg(url: str, records: list[Record]) -> float:
 
 async def pages(url: str, clients: int) -> dict[str, float]:
     """Return pages per second of each driver, measured in turns."""
-    found = {}
-    for driver, opened in (("psycopg", by_psycopg), ("asyncpg", by_asyncpg)) * 2:
+    rates = {}
+    for driver, open_reader in (("psycopg", by_psycopg), ("asyncpg", by_asyncpg)) * 2:
         async with AsyncExitStack() as stack:
-            reads = [await stack.enter_async_context(opened(url)) for _ in range(clients)]
-            found[driver] = await rate(reads)
-    return found
+            reads = [await stack.enter_async_context(open_reader(url)) for _ in range(clients)]
+            rates[driver] = await rate(reads)
+    return rates
 
 
 @asynccontextmanager
@@ -139,8 +138,8 @@ async def by_psycopg(url: str) -> AsyncIterator[Read]:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         cursor = psycopg.AsyncRawCursor(connection)
 
-        async def read(number: int) -> None:
-            query, values = page(number)
+        async def read(index: int) -> None:
+            query, values = page(index)
             await cursor.execute(query, values, prepare=True)
             await cursor.fetchone()
 
@@ -153,8 +152,8 @@ async def by_asyncpg(url: str) -> AsyncIterator[Read]:
     connection = await asyncpg.connect(url)
     statement = await connection.prepare(page(0)[0])
 
-    async def read(number: int) -> None:
-        await statement.fetchrow(*page(number)[1])
+    async def read(index: int) -> None:
+        await statement.fetchrow(*page(index)[1])
 
     yield read
     await connection.close()
@@ -164,19 +163,19 @@ async def rate(reads: list[Read]) -> float:
     """Return calls per second of one client for each function."""
     end = time.perf_counter() + SECONDS
 
-    async def client(number: int, read: Read) -> int:
-        done = 0
+    async def client(index: int, read: Read) -> int:
+        calls = 0
         while time.perf_counter() < end:
-            await read(number * 7919 + done)
-            done += 1
-        return done
+            await read(index * 7919 + calls)
+            calls += 1
+        return calls
 
     return sum(await asyncio.gather(*itertools.starmap(client, enumerate(reads)))) / SECONDS
 
 
-def page(number: int) -> tuple[str, list[Any]]:
+def page(index: int) -> tuple[str, list[Any]]:
     """Return the API's statement of ten records in a box of a tenth of a degree, and its values."""
-    west, south = 3 + number % 400 / 100, 50 + number % 300 / 100
+    west, south = 3 + index % 400 / 100, 50 + index % 300 / 100
     box = {"in_bbox": f"{west},{south},{west + 0.1},{south + 0.1}"}
     selection = parse_selection(box, RASTER_SOURCES.entity, ANONYMOUS)
     query = list_query(RASTER_SOURCES, selection, ANONYMOUS)

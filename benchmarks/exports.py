@@ -1,4 +1,4 @@
-"""Export of STAC GeoParquet: items a second and memory, beside PostgreSQL alone that writes the items as JSON."""
+"""Export of STAC GeoParquet: items/s and memory, beside PostgreSQL that only writes the items as JSON."""
 
 from functools import partial
 from pathlib import Path
@@ -6,17 +6,17 @@ from shutil import rmtree
 from typing import cast
 
 from benchmarks.cluster import COMMAND, Database
-from benchmarks.measure import Figures, Results, Work, measured, seconds
+from benchmarks.measure import Figures, Results, Work, measure_command, seconds
 
 
 def measure_exports(results: Results, database: Database, target: Path, rounds: int) -> None:
-    """Measure the first export of a catalogue, one without changes, and one after a change."""
+    """Measure the first export of a catalogue, an export without changes, and one after a change."""
     ((items,),) = cast("list[tuple[int]]", database.execute("SELECT count(*) FROM stac_items"))
     environment = {**database.ours, "RASTERSOURCES_ASSET_URLS": "s3://bucket/=https://example.org/"}
 
     def export() -> Figures:
         command = [*COMMAND, "export", "geoparquet", target, "--quiet"]
-        elapsed, memory = measured(command, environment)
+        elapsed, memory = measure_command(command, environment)
         return {"items/s": items / elapsed, "largest_MiB": memory / 2**20}
 
     def first() -> Figures:

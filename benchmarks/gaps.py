@@ -94,9 +94,9 @@ def count_files(engine: Engine, name: str) -> int:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    began = time.monotonic()
+    started = time.monotonic()
     result = work()
-    return time.monotonic() - began, result
+    return time.monotonic() - started, result
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.listing [OBJECTS]
 
 Fills a SeaweedFS of its own with OBJECTS (1,000,000) objects of one byte in prefixes of a thousand, which takes long,
-and one folder with as many empty files. `plan` lists them as new ones, a `sync` opens none, as all are too young.
+and one folder with as many empty files. `plan` lists them as new; `sync` opens none, because all are too young.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import obstore
 from obstore.store import S3Store
 
 from benchmarks.cluster import COMMAND, private_database
-from benchmarks.measure import measured
+from benchmarks.measure import measure_command
 from tests.support.s3 import Bucket, new_bucket, seaweed
 
 CONFIG = """
 [[source]]
 id = "benchmark"
-files = "{place}"
+files = "{location}"
 organisation = "Benchmark"
 settle_seconds = {settle}
 """
@@ -40,33 +40,33 @@ def main() -> None:
         folder, bucket = Path(name, "work"), new_bucket(server)
         (folder / "files").mkdir(parents=True)
         environment = {**database.ours, **bucket.environment}
-        measured([*COMMAND, "organisation", "add", "Benchmark"], environment)
+        measure_command([*COMMAND, "organisation", "add", "Benchmark"], environment)
         for start, end in [(0, count // 10), (count // 10, count)]:
             asyncio.run(fill_bucket(bucket, start, end))
-            for number in range(start, end):
-                (folder / "files" / f"{number:07d}.tif").touch()
-            for place in (f"s3://{bucket.name}/in", "files"):
-                measure(folder, environment, place, end)
+            for index in range(start, end):
+                (folder / "files" / f"{index:07d}.tif").touch()
+            for location in (f"s3://{bucket.name}/in", "files"):
+                measure(folder, environment, location, end)
 
 
-def measure(folder: Path, environment: dict[str, str], place: str, count: int) -> None:
-    """Plan, and sync."""
+def measure(folder: Path, environment: dict[str, str], location: str, count: int) -> None:
+    """Measure a plan and a sync."""
     for command, settle, status in (("plan", 0, 2), ("sync", A_DAY, 0)):
-        (folder / "sources.toml").write_text(CONFIG.format(place=place, settle=settle))
-        seconds, memory = measured([*COMMAND, command], environment, folder, status)
-        what = f"{command} of {count} {'files' if place == 'files' else 'objects'}"
-        print(f"{what:28} {seconds:7.1f} s {memory / 2**20:6.0f} MiB", flush=True)
+        (folder / "sources.toml").write_text(CONFIG.format(location=location, settle=settle))
+        seconds, memory = measure_command([*COMMAND, command], environment, folder, status)
+        label = f"{command} of {count} {'files' if location == 'files' else 'objects'}"
+        print(f"{label:28} {seconds:7.1f} s {memory / 2**20:6.0f} MiB", flush=True)
 
 
 async def fill_bucket(bucket: Bucket, start: int, end: int) -> None:
-    """Objects of one byte, some at a time."""
-    numbers = iter(range(start, end))
-    await asyncio.gather(*(put_all(bucket.store, numbers) for _ in range(AT_ONCE)))
+    """Put objects of one byte, some at a time."""
+    indexes = iter(range(start, end))
+    await asyncio.gather(*(put_all(bucket.store, indexes) for _ in range(AT_ONCE)))
 
 
-async def put_all(store: S3Store, numbers: Iterator[int]) -> None:
-    for number in numbers:
-        key = f"in/{number // 1000:04d}/{number % 1000:03d}.tif"
+async def put_all(store: S3Store, indexes: Iterator[int]) -> None:
+    for index in indexes:
+        key = f"in/{index // 1000:04d}/{index % 1000:03d}.tif"
         await obstore.put_async(store, key, b"x", use_multipart=False)
 
 

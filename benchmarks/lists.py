@@ -33,7 +33,7 @@ PROBES = 20
 def compare_lists(
     results: Results, cluster: Cluster, rows: int, *, rounds: int, duration: float, stac: bool
 ) -> None:
-    """Measure each case at a new catalogue of so many records."""
+    """Measure each case at a new catalogue with so many records."""
     database = new_database(cluster, f"catalogue_{rows}", migrated=True)
     database.run_file("records.sql", rows=rows)
     fill(results, database, rows, stac=stac)
@@ -52,13 +52,14 @@ def measure_lists(
         if stac:
             servers["stac-fastapi"] = (serve_stac(database), stac_paths(database, sample))
         addresses = {name: stack.enter_context(server) for name, (server, _) in servers.items()}
-        paths = {name: asked for name, (_, asked) in servers.items()}
+        paths = {name: examples for name, (_, examples) in servers.items()}
         check_answers(results, addresses, paths["ours"], rows)
         scripts = floor_scripts(sample)
         for case in paths["ours"]:
-            asked = {name: paths[name][case] for name in addresses if case in paths[name]}
+            examples = {name: paths[name][case] for name in addresses if case in paths[name]}
             works: dict[str, Work] = {
-                name: partial(load, addresses[name], some, duration) for name, some in asked.items()
+                name: partial(load, addresses[name], chosen, duration)
+                for name, chosen in examples.items()
             }
             if case in scripts:
                 works["floor"] = partial(pgbench, database, scripts[case], duration)
@@ -87,7 +88,7 @@ def fill(results: Results, database: Database, rows: int, *, stac: bool) -> None
 
 
 def list_paths(sample: Sample) -> Paths:
-    """Return the paths of the API of Lizard, which ours and that of Django share."""
+    """Return the paths of the API of Lizard, which our service and that of Django share."""
     return {
         "bbox": [f"{LIST}?in_bbox={box}&page_size=10" for box in sample.boxes],
         "bbox of 1,000": [f"{LIST}?in_bbox={box}&page_size=10" for box in sample.large_boxes],
@@ -103,11 +104,11 @@ def list_paths(sample: Sample) -> Paths:
 
 
 def check_answers(results: Results, addresses: Mapping[str, str], paths: Paths, rows: int) -> None:
-    """End the benchmark where ours and Django do not answer alike: count, records and their order."""
+    """End the benchmark if ours and Django answer with different counts, records or orders."""
     if "drf" not in addresses:
         results.note("Answers are not compared: gunicorn is not installed.")
         return
-    probes = [path for asked in paths.values() for path in asked[:PROBES]]
+    probes = [path for examples in paths.values() for path in examples[:PROBES]]
     with httpx.Client(timeout=60) as client:
         for path in probes:
             ours, theirs = (answer(client, addresses[name] + path) for name in ("ours", "drf"))
@@ -120,8 +121,8 @@ def check_answers(results: Results, addresses: Mapping[str, str], paths: Paths, 
 
 def answer(client: httpx.Client, url: str) -> tuple[object, list[str]]:
     """Return the count and the uuids of an answer."""
-    found = client.get(url).raise_for_status().json()
-    return found.get("count"), [one["uuid"] for one in found.get("results", [found])]
+    document = client.get(url).raise_for_status().json()
+    return document.get("count"), [record["uuid"] for record in document.get("results", [document])]
 
 
 def serve_drf(database: Database) -> AbstractContextManager[str]:

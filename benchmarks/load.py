@@ -24,7 +24,7 @@ CONNECTIONS = 16
 def load(address: str, paths: Sequence[str], seconds: float) -> Figures:
     """Return requests/s and latencies; each connection asks again as soon as it is answered."""
     ask = by_wrk if DRIVER == "wrk" and seconds >= 1 else by_asyncio
-    by_asyncio(address, paths, seconds / 5)  # for caches, connections and plans
+    by_asyncio(address, paths, seconds / 5)  # warms caches, connections and plans
     rate, p50, p99, failed = ask(address, paths, seconds)
     if not rate:  # no answer came in time: wait for one
         rate, p50, p99, failed = by_asyncio(address, paths, seconds)
@@ -55,11 +55,11 @@ def by_wrk(address: str, paths: Sequence[str], seconds: float) -> list[float]:
 
 
 def by_asyncio(address: str, paths: Sequence[str], seconds: float) -> list[float]:
-    """Return what `by_wrk` returns; the client takes more of the machine."""
-    began = time.monotonic()
+    """Return what `by_wrk` returns; this client takes more of the machine."""
+    started = time.monotonic()
     times, failed = asyncio.run(ask_all(address, paths, seconds))
     return [
-        len(times) / (time.monotonic() - began),
+        len(times) / (time.monotonic() - started),
         quantile(times, 0.5),
         quantile(times, 0.99),
         failed,
@@ -76,25 +76,25 @@ def request(path: str, host: str) -> bytes:
 
 async def ask_all(address: str, paths: Sequence[str], seconds: float) -> tuple[list[float], int]:
     """Return the milliseconds of the requests, and how many failed."""
-    where = urlsplit(address)
+    parts = urlsplit(address)
     draw, end = random.Random(1), time.monotonic() + seconds
     times: list[float] = []
     failed = 0
 
     async def connection() -> None:
         nonlocal failed
-        reader, writer = await asyncio.open_connection(where.hostname, where.port)
-        began = time.monotonic()
-        while not times or began < end:
-            writer.write(request(draw.choice(paths), where.netloc))
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        started = time.monotonic()
+        while not times or started < end:
+            writer.write(request(draw.choice(paths), parts.netloc))
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.partition(b"content-length:")[2].split(None, 1)[0]))
-            times.append(1000 * (time.monotonic() - began))
+            times.append(1000 * (time.monotonic() - started))
             failed += b" 200 " not in head
-            began = time.monotonic()
+            started = time.monotonic()
             if b"connection: close" in head:
                 writer.close()
-                reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.close()
 
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))

@@ -1,4 +1,4 @@
-"""Measure contenders side by side: in rounds of rotating order, with the share of the machine that others used."""
+"""Measure contenders in rounds of rotating order, with the share of the machine that other programs used."""
 
 import json
 import os
@@ -21,25 +21,25 @@ Work = Callable[[], Figures]
 
 @dataclass
 class Case:
-    """One piece of work, and what each contender needed for it in each round."""
+    """A piece of work, and what each contender needed for it in each round."""
 
     section: str
     name: str
     unit: str
-    """Of the first figure; rates end with `/s`, and more is better."""
+    """The unit of the first figure. Rates end with `/s`, and more is better."""
     rows: int
     contenders: dict[str, list[Figures]] = field(default_factory=dict)
 
     def median(self, contender: str, figure: str | None = None) -> float:
         """Return the median of the rounds."""
         rounds = self.contenders[contender]
-        return median(one[figure or next(iter(one))] for one in rounds)
+        return median(figures[figure or next(iter(figures))] for figures in rounds)
 
     def ratio(self, contender: str, other: str) -> float:
         """Return how many times better a contender is than another: the median of the ratios of each round."""
         first = next(iter(self.contenders[contender][0]))
         pairs = zip(self.contenders[contender], self.contenders[other], strict=True)
-        ratios = [one[first] / two[first] for one, two in pairs]
+        ratios = [figures[first] / others[first] for figures, others in pairs]
         return median(ratios if self.unit.endswith("/s") else [1 / ratio for ratio in ratios])
 
 
@@ -51,21 +51,21 @@ class Results:
     machine: str
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What was skipped, and what was checked."""
+    """Sentences on what was skipped, and on what was checked."""
 
     def compare(
         self, section: str, name: str, unit: str, rows: int, works: Mapping[str, Work], rounds: int
     ) -> Case:
-        """Measure each contender in each round; the order rotates, so that nobody is always the first."""
+        """Measure each contender in each round; the order rotates, so that none is always the first."""
         case = Case(section, name, unit, rows, {contender: [] for contender in works})
         self.cases.append(case)
         names = list(works)
-        for number in range(rounds):
-            for contender in names[number % len(names) :] + names[: number % len(names)]:
+        for turn in range(rounds):
+            for contender in names[turn % len(names) :] + names[: turn % len(names)]:
                 figures = measure(works[contender])
                 case.contenders[contender].append(figures)
-                shown = ", ".join(f"{key} {value:,.4g}" for key, value in figures.items())
-                print(f"{section}, {rows}, {name}: {contender:12} {shown} ({unit})", flush=True)
+                listed = ", ".join(f"{key} {value:,.4g}" for key, value in figures.items())
+                print(f"{section}, {rows}, {name}: {contender:12} {listed} ({unit})", flush=True)
         return case
 
     def note(self, sentence: str) -> None:
@@ -86,10 +86,10 @@ class Results:
 def new_results() -> Results:
     """Return empty results for the commit that is checked out."""
     command = ["git", "-C", REPOSITORY, "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
-    return Results(done.stdout.strip() or "unknown", machine)
+    return Results(result.stdout.strip() or "unknown", machine)
 
 
 def scheduling() -> str:
@@ -101,22 +101,22 @@ def scheduling() -> str:
 
 def read_results(path: Path) -> Results:
     """Return the results in a file."""
-    found = json.loads(path.read_text())
-    return Results(**{**found, "cases": [Case(**case) for case in found["cases"]]})
+    document = json.loads(path.read_text())
+    return Results(**{**document, "cases": [Case(**case) for case in document["cases"]]})
 
 
 def measure(work: Work) -> Figures:
-    """Return the figures of some work, with the CPU seconds that it took and the share that others used."""
-    began, busy, own = time.monotonic(), busy_seconds(), own_seconds()
+    """Return the figures of some work, with the CPU seconds that it took and the share that other programs used."""
+    started, busy, own = time.monotonic(), busy_seconds(), own_seconds()
     figures = work()
     cpu = own_seconds() - own
-    capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
+    capacity = (time.monotonic() - started) * (os.cpu_count() or 1)
     others = max(0.0, (busy_seconds() - busy - cpu) / capacity)
     return {**figures, "cpu_s": round(cpu, 3), "others": round(others, 3)}
 
 
 def busy_seconds() -> float:
-    """Return the CPU seconds that the whole machine has worked, including those that its host took away."""
+    """Return the CPU seconds that the whole machine has worked, with those that its host took away."""
     user, nice, system, _, _, *interrupts_and_steal = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     )
@@ -139,7 +139,7 @@ def own_seconds() -> float:
 
 
 POSTMASTERS: set[int] = set()
-"""Process ids of the clusters in use, which are nobody's children."""
+"""Process ids of the clusters in use, which are not children of this process."""
 
 
 def is_below(pid: int, ancestors: set[int], parents: Mapping[int, int]) -> bool:
@@ -153,39 +153,39 @@ def is_below(pid: int, ancestors: set[int], parents: Mapping[int, int]) -> bool:
 
 def seconds(work: Callable[[], object]) -> float:
     """Return the seconds that some work takes."""
-    began = time.monotonic()
+    started = time.monotonic()
     work()
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share lies."""
+    """Return the value below which this share of the values lies."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def measured(
+def measure_command(
     command: Sequence[str | Path],
     environment: Mapping[str, str],
     folder: Path | None = None,
     status: int = 0,
 ) -> tuple[float, int]:
     """Run a command; return its seconds, and the peak resident memory of its largest process in bytes."""
-    began = time.monotonic()
+    started = time.monotonic()
     process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
     with peak_memory(process.pid) as peak:
         process.wait()
     if process.returncode != status:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return time.monotonic() - began, max(peak)
+    return time.monotonic() - started, max(peak)
 
 
 @contextmanager
 def peak_memory(pid: int) -> Iterator[list[int]]:
     """Yield a list of the peaks of a process and those below it, which grows while they run."""
-    done, peaks = Event(), [0]
+    ended, peaks = Event(), [0]
 
     def watch() -> None:
-        while not done.wait(0.05):
+        while not ended.wait(0.05):
             peaks[:] = [max([*peaks, *map(peak_of, descendants(pid))])]
 
     watcher = Thread(target=watch)
@@ -193,7 +193,7 @@ def peak_memory(pid: int) -> Iterator[list[int]]:
     try:
         yield peaks
     finally:
-        done.set()
+        ended.set()
         watcher.join()
 
 

@@ -1,7 +1,7 @@
 """Cloud-optimised GeoTIFFs in a bucket that answers late: requests and bytes for each, against plain ranged GETs.
 
-A proxy before SeaweedFS holds each answer back for 20 ms, and counts requests and bytes. It takes a part of the same
-machine, from ours as from the plain requests.
+A proxy before SeaweedFS holds each answer back for 20 ms, and counts requests and bytes. It uses the same machine, for
+our requests and the plain requests alike.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.support.s3 import Bucket, new_bucket, seaweed
 LATE = 0.02
 """Seconds by which answers come later."""
 AT_ONCE = 64
-"""Plain requests that are under way: as many as two processes of ours wait for."""
+"""How many plain requests run at once: as many as two of our processes wait for."""
 COG = 5
 """`make_raster` makes a cloud-optimised raster of each number that this divides."""
 
@@ -67,9 +67,9 @@ def register(cluster: Cluster, bucket: Bucket, late: Proxy, count: int) -> Figur
     ]
     elapsed = seconds(lambda: run(command, {**database.ours, **bucket.environment}))
     require(count_files(database), count)
-    found = late.exchanges_of(".tif")
-    size = sum(exchange.size for exchange in found) / count
-    return {"files/s": count / elapsed, "requests": len(found) / count, "KiB": size / 2**10}
+    requests = late.exchanges_of(".tif")
+    size = sum(exchange.size for exchange in requests) / count
+    return {"files/s": count / elapsed, "requests": len(requests) / count, "KiB": size / 2**10}
 
 
 async def get_all(store: S3Store, keys: list[str]) -> None:
@@ -79,6 +79,6 @@ async def get_all(store: S3Store, keys: list[str]) -> None:
 
 
 async def get_some(store: S3Store, keys: Iterator[str]) -> None:
-    """Fetch one object after the other."""
+    """Fetch one object after another."""
     for key in keys:
         await obstore.get_range_async(store, key, start=0, length=FIRST_BYTES)

@@ -1,4 +1,4 @@
-"""The pages for people at large catalogues: first pages, tiles, what a pan sends, and memory while people pan."""
+"""The pages for people at large catalogues: first pages, tiles, the bytes of a pan, and memory while people pan."""
 
 import math
 import random
@@ -21,9 +21,9 @@ from pipeline.database.private_cluster.cluster import Cluster
 
 PEOPLE = 10
 SECONDS = 8.0
-"""For which they pan."""
+"""The seconds for which they pan."""
 AT_ONCE = 6
-"""Connections of a browser to a server."""
+"""The connections of a browser to a server."""
 SIDE = 100_000
 """Columns and rows of the large raster."""
 MIDDLE = 5.45, 52.5
@@ -54,8 +54,8 @@ def compare_pages(results: Results, cluster: Cluster, rows: int, work: Path, rou
 def find_catalogue(cluster: Cluster, rows: int) -> Database:
     """Return the catalogue of the lists with so many records; fill one if there is none."""
     name = f"catalogue_{rows}"
-    known = "SELECT 1 FROM pg_database WHERE datname = %s"
-    if Database(cluster, "postgres").execute(known, name):
+    query = "SELECT 1 FROM pg_database WHERE datname = %s"
+    if Database(cluster, "postgres").execute(query, name):
         return Database(cluster, name)
     database = new_database(cluster, name, migrated=True)
     database.run_file("records.sql", rows=rows)
@@ -68,7 +68,7 @@ def register_large_raster(database: Database, path: Path) -> str:
     """Register a sparse raster with overviews; return its uuid."""
     if not path.exists():
         write_large_raster(path)
-    # The made-up records have brought their own numbers.
+    # The made-up records have ids of their own.
     database.execute(
         "SELECT setval(pg_get_serial_sequence('raster_sources', 'id'), max(id)) FROM raster_sources"
     )
@@ -97,15 +97,15 @@ def write_large_raster(path: Path) -> None:
 
 def view(middle: tuple[float, float], zoom: int, pixels: int = 700) -> list[Tile]:
     """Return the tiles of a map of so many pixels around a place."""
-    x, y = place_of(middle, zoom)
+    x, y = tile_position(middle, zoom)
     reach = pixels / 256 / 2
     columns = range(math.floor(x - reach), math.floor(x + reach) + 1)
     rows = range(math.floor(y - reach), math.floor(y + reach) + 1)
     return [(zoom, column, row) for row in rows for column in columns]
 
 
-def place_of(place: tuple[float, float], zoom: int) -> tuple[float, float]:
-    """Return the column and row in tiles of a place on earth."""
+def tile_position(place: tuple[float, float], zoom: int) -> tuple[float, float]:
+    """Return the position of a place on earth, in columns and rows of tiles."""
     longitude, latitude = place
     sinus = math.asinh(math.tan(math.radians(latitude)))
     return (longitude + 180) / 360 * 2**zoom, (1 - sinus / math.pi) / 2 * 2**zoom
@@ -139,17 +139,17 @@ def fetch(address: str, paths: Sequence[str]) -> tuple[float, int]:
                 answer.raise_for_status()
                 return sum(map(len, answer.iter_raw()))
 
-        began = time.monotonic()
+        started = time.monotonic()
         with ThreadPoolExecutor(AT_ONCE) as threads:
             sent = sum(threads.map(ask, paths))
-        return time.monotonic() - began, sent
+        return time.monotonic() - started, sent
 
 
 def large_tiles(zooms: Sequence[int]) -> Iterator[Tile]:
     """Yield tiles along the diagonal of the large raster, where it has values."""
     for zoom in zooms:
         for east in (4.8, 5.1, 5.5):
-            x, y = place_of((east, 52.5 - (east - 4.6) * 0.6), zoom)
+            x, y = tile_position((east, 52.5 - (east - 4.6) * 0.6), zoom)
             yield zoom, math.floor(x), math.floor(y)
 
 
@@ -166,18 +166,18 @@ def memory_while_panning(address: str, uuid: str) -> Figures:
     paths = [*pan(), *(pixels(uuid, tile) for tile in large_tiles(range(7, 18)))]
     end = time.monotonic() + SECONDS
 
-    def person(number: int) -> int:
-        draw, asked = random.Random(number), 0
+    def pan_as_person(seed: int) -> int:
+        draw, sent = random.Random(seed), 0
         with httpx.Client(base_url=address, headers=HTML, timeout=60) as client:
             while time.monotonic() < end:
                 client.get(draw.choice(paths)).raise_for_status()
-                asked += 1
-        return asked
+                sent += 1
+        return sent
 
     largest = 0.0
     with ThreadPoolExecutor(PEOPLE) as people:
-        asked = [people.submit(person, number) for number in range(PEOPLE)]
+        futures = [people.submit(pan_as_person, seed) for seed in range(PEOPLE)]
         while time.monotonic() < end:
             largest = max(largest, sum(size for name in PROCESSES for size in memory_of(name)))
             time.sleep(0.5)
-    return {"MiB": largest, "tiles": sum(one.result() for one in asked)}
+    return {"MiB": largest, "tiles": sum(future.result() for future in futures)}

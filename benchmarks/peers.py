@@ -1,8 +1,8 @@
-"""The programs that we are compared with: `make bench-peers` installs them, and what is missing is skipped.
+"""The programs that we are compared with. `make bench-peers` installs them; benchmarks skip those that are missing.
 
     python -m benchmarks.peers
 
-Makes a virtual environment from benchmarks/requirements.lock in a cache folder, and anew when that file has changed.
+Makes a virtual environment from benchmarks/requirements.lock in a cache folder, and again when that file has changed.
 """
 
 import os
@@ -25,12 +25,12 @@ SDIST = "version-parser"
 def peer(name: str) -> Path | None:
     """Return a program of the peers, of .venv or of the system; None when it is not installed."""
     folders = os.pathsep.join([str(PEERS), str(Path(sys.executable).parent), os.environ["PATH"]])
-    found = shutil.which(name, path=folders)
-    return Path(found) if found else None
+    path = shutil.which(name, path=folders)
+    return Path(path) if path else None
 
 
 def install() -> None:
-    """Make the virtual environment unless it is there."""
+    """Make the virtual environment unless it exists."""
     lock = LOCK.read_text()
     if STAMP.exists() and STAMP.read_text() == lock:
         return

@@ -1,4 +1,4 @@
-"""Reading files of which GDAL has seen the kind before: CPU for each file, step by step, in one process.
+"""The CPU time of reading files of kinds that GDAL has seen before, step by step, in one process.
 
     .venv/bin/python -m benchmarks.reading [FILES]
 
@@ -45,10 +45,10 @@ def main() -> None:
 
 
 def measure_reading(files: Sequence[StoredFile]) -> dict[str, float]:
-    """Return the seconds of CPU that each step takes for a file, the steps in turns."""
+    """Return the seconds of CPU that each step takes for a file; the steps are measured in turns."""
     read_in_chunks(files)  # GDAL sees each kind of file
     records = [read.read(file) for file in files]
-    grids = [Grid(r.width, r.height, r.georeference.transform) for r in records]
+    grids = [Grid(record.width, record.height, record.georeference.transform) for record in records]
     crs = FileCRS(records[0].georeference.crs_wkt)
     steps: dict[str, Callable[[], object]] = {
         "rasterio.open": lambda: open_by_rasterio(files),
@@ -65,9 +65,9 @@ def measure_reading(files: Sequence[StoredFile]) -> dict[str, float]:
 
 
 def cpu(work: Callable[[], object]) -> float:
-    began = process_time()
+    started = process_time()
     work()
-    return process_time() - began
+    return process_time() - started
 
 
 def open_by_rasterio(files: Sequence[StoredFile]) -> None:

@@ -1,4 +1,4 @@
-"""From files to rows that one can query: ours, gdaltindex, gdalinfo, rio-stac with pypgstac, and a floor."""
+"""From files to rows that can be queried: ours, gdaltindex, gdalinfo, rio-stac with pypgstac, and a floor."""
 
 import json
 import os
@@ -21,7 +21,7 @@ access_modifier = "Public"
 settle_seconds = 0
 """
 GDALINFO_FILES = 100
-"""gdalinfo takes one file for each process, so that fewer files tell enough."""
+"""gdalinfo starts a process for each file, so fewer files are enough."""
 
 
 def compare_registration(
@@ -55,10 +55,10 @@ def rate(count: int, work: Callable[[], object]) -> Figures:
     return {"files/s": count / seconds(work)}
 
 
-def require(found: object, count: int) -> None:
+def require(rows: object, count: int) -> None:
     """End the benchmark when rows are missing."""
-    if int(str(found)) != count:
-        raise SystemExit(f"{found} rows for {count} files")
+    if int(str(rows)) != count:
+        raise SystemExit(f"{rows} rows for {count} files")
 
 
 def count_files(database: Database) -> object:
@@ -110,8 +110,8 @@ def gdaltindex(work: Path, count: int) -> Figures:
         work / "list.txt",
     ]
     figures = rate(count, lambda: run(command, os.environ))
-    found = run(["ogrinfo", "-q", "-sql", "SELECT count(*) AS n FROM tiles", index], os.environ)
-    require(found.rpartition("=")[2], count)
+    printed = run(["ogrinfo", "-q", "-sql", "SELECT count(*) AS n FROM tiles", index], os.environ)
+    require(printed.rpartition("=")[2], count)
     return figures
 
 
@@ -144,7 +144,7 @@ def rio_stac(cluster: Cluster, work: Path, count: int) -> Figures:
 
 
 def read_and_copy(cluster: Cluster, paths: list[Path]) -> Figures:
-    """Measure what nobody can do without: 16 KiB of each file, and COPY of a row into a table with indexes."""
+    """Measure what every program must do: read 16 KiB of each file, and COPY a row into a table with indexes."""
     database = new_database(cluster, "floor")
     database.execute(
         "CREATE TABLE files (id bigserial PRIMARY KEY, path text UNIQUE, size bigint, bounds geometry(Polygon, 4326))"
@@ -154,12 +154,12 @@ def read_and_copy(cluster: Cluster, paths: list[Path]) -> Figures:
     def work() -> None:
         statement = "COPY files (path, size, bounds) FROM STDIN"
         with database.connect() as connection, connection.cursor().copy(statement) as copy:
-            for number, path in enumerate(paths):
+            for index, path in enumerate(paths):
                 descriptor = os.open(path, os.O_RDONLY)
                 os.read(descriptor, 16384)
                 size = os.fstat(descriptor).st_size
                 os.close(descriptor)
-                x, y = 3 + number % 991 / 250, 50 + number % 997 / 250
+                x, y = 3 + index % 991 / 250, 50 + index % 997 / 250
                 ring = f"{x} {y}, {x + 0.01} {y}, {x + 0.01} {y + 0.01}, {x} {y + 0.01}, {x} {y}"
                 copy.write_row((str(path), size, f"SRID=4326;POLYGON(({ring}))"))
 

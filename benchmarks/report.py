@@ -14,7 +14,7 @@ HEAD = """\
 
 
 def print_tables(results: Results) -> None:
-    """Print medians, ratios, and the share of the machine that others used."""
+    """Print medians, ratios, and the share of the machine that other programs used."""
     print("\n" + "\n\n".join(tables(results)))
 
 
@@ -36,10 +36,10 @@ def tables(results: Results) -> list[str]:
 
 def rows(case: Case) -> list[str]:
     """Return a row for each contender of a case."""
-    found = []
+    lines = []
     for name, rounds in case.contenders.items():
         first, *others = rounds[0]
-        figures = [one[first] for one in rounds]
+        values = [figures[first] for figures in rounds]
         latencies = [
             f"{case.median(name, key):,.1f}" if key in others else ""
             for key in ("p50_ms", "p99_ms")
@@ -48,26 +48,26 @@ def rows(case: Case) -> list[str]:
             show(case.ratio("ours", name)) if "ours" in case.contenders and name != "ours" else ""
         )
         cells = [
-            case.name, name, show(case.median(name)), f"{show(min(figures))} to {show(max(figures))}", *latencies,
-            f"{case.median(name, 'cpu_s'):,.1f}", f"{max(one['others'] for one in rounds):.0%}", ratio,
+            case.name, name, show(case.median(name)), f"{show(min(values))} to {show(max(values))}", *latencies,
+            f"{case.median(name, 'cpu_s'):,.1f}", f"{max(figures['others'] for figures in rounds):.0%}", ratio,
         ]  # fmt: skip
-        found.append(f"| {' | '.join(cells)} |")
-    return found
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def show(figure: float) -> str:
-    """Return a figure with three digits at least."""
+    """Return a figure with at least three digits."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def write_page(results: Results, file: Path, page: Path) -> None:
-    """Write the part of the page that is generated, and the charts; the results are in a file."""
+    """Write the generated part of the page and the charts, from results that are also in a file."""
     images, charts = page.parent / "images", ""
     if peer("pypgstac"):
         run([PEERS / "python", "-m", "benchmarks.charts", file, images], os.environ)
         charts = "\n\n".join(f"![{name}](images/{name}.svg)" for name in ("throughput", "growth"))
     notes = "\n".join(f"- {note}" for note in results.notes)
     head = f"Commit `{results.commit}`; {results.machine}.\n\n{notes}"
-    made = "\n\n".join(filter(None, [head, charts, *tables(results)]))
+    generated = "\n\n".join(filter(None, [head, charts, *tables(results)]))
     before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+    page.write_text(f"{before}{BEGIN}\n\n{generated}\n\n{END}{rest.partition(END)[2]}")

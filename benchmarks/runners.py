@@ -4,7 +4,7 @@
 
 Makes FILES (5,000) GeoTIFFs of 4 x 4 pixels in a temporary folder and reads them, in batches of 500 as `register` does,
 by two processes, by two threads with a process each, and on a Dask cluster of two worker processes of this machine.
-Processes are started, and CRSs worked out, before the clock.
+Processes start, and CRSs are worked out, before the clock starts.
 """
 
 import sys
@@ -37,30 +37,30 @@ def main() -> None:
             for item in list_files([literal_location(folder)], [Path("/")])
             if isinstance(item, StoredFile)
         ]
-        alone = rate(files, lambda batch, _: [read(file) for file in batch])
-        print(f"{'a loop in one process':32} {alone:6.0f} files/s")
+        loop_rate = rate(files, lambda batch, _: [read(file) for file in batch])
+        print(f"{'a loop in one process':32} {loop_rate:6.0f} files/s")
         for runner in ("processes", "threads"):
-            show(runner, files, alone)
+            show(runner, files, loop_rate)
         with LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, silence_logs="ERROR",
             dashboard_address=":0", local_directory=folder,
         ) as cluster:  # fmt: skip
-            show("dask", files, alone, cluster.scheduler_address)
+            show("dask", files, loop_rate, cluster.scheduler_address)
 
 
-def show(runner: Runner, files: Files, alone: float, scheduler: str | None = None) -> None:
+def show(runner: Runner, files: Files, loop_rate: float, scheduler: str | None = None) -> None:
     with open_reader(Settings(workers=2), file_row, runner, scheduler) as reader:
-        found = rate(files, reader)
-    print(f"--runner {runner:23} {found:6.0f} files/s {found / alone:6.2f} x")
+        runner_rate = rate(files, reader)
+    print(f"--runner {runner:23} {runner_rate:6.0f} files/s {runner_rate / loop_rate:6.2f} x")
 
 
 def rate(files: Files, reader: Reader | Callable[[Files, ReadOptions], Iterable[object]]) -> float:
-    """Files per second."""
+    """Return the files per second."""
     list(reader(files[:BATCH], ReadOptions()))
-    began = time.monotonic()
+    started = time.monotonic()
     for start in range(0, len(files), BATCH):
         list(reader(files[start : start + BATCH], ReadOptions()))
-    return len(files) / (time.monotonic() - began)
+    return len(files) / (time.monotonic() - started)
 
 
 if __name__ == "__main__":

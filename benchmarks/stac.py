@@ -1,4 +1,4 @@
-"""stac-fastapi-pgstac with the same records, asked the same questions."""
+"""stac-fastapi-pgstac with the same records and the same requests."""
 
 import json
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def prepare_stac(database: Database, folder: Path) -> Path:
 
 
 def stac_paths(database: Database, sample: Sample) -> Paths:
-    """Return the same questions in STAC, which has no counts, and tokens in place of the numbers of pages."""
+    """Return the same requests in STAC, which does not count, and has tokens in place of page numbers."""
     search = "/search?collections=records&limit=10"
     filtered = f"{search}&filter-lang=cql2-text&filter="
     tokens = database.execute(

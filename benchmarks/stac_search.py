@@ -28,11 +28,11 @@ from pipeline.database.private_cluster.cluster import Cluster
 
 COLLECTIONS = 100
 REQUESTS = 500
-"""Different ones of a case."""
+"""The number of different requests of a case."""
 PAGES = 50
 """Pages that are turned from the first one, by the links of each contender."""
 PROBES = 3
-MOST = 1000
+MAX_ITEMS = 1000
 """Items that one answer may have."""
 ROOTS = {"ours": "/stac", "stac-fastapi": ""}
 SIZE, TYPE = "rastersources:size", "rastersources:dtype"
@@ -40,7 +40,7 @@ QUERYABLES = {SIZE: "number", TYPE: "string"}
 SINGLE_FILES = ("bbox", "newest first", "next page")
 """Cases that are measured where each raster source has one file."""
 BY_POST = ("bbox", "CQL2 in a collection")
-"""Cases that are asked by POST too."""
+"""Cases that are requested by POST too."""
 Search = dict[str, Any]
 """The parameters of a search, as in the body of a POST."""
 
@@ -98,8 +98,8 @@ def fill_single_files(cluster: Cluster, rows: int) -> Database:
 
 def has_pgstac(database: Database) -> bool:
     """Return whether a database has the tables of pgstac."""
-    ((found,),) = database.execute("SELECT to_regclass('pgstac.items') IS NOT NULL")
-    return bool(found)
+    ((exists,),) = database.execute("SELECT to_regclass('pgstac.items') IS NOT NULL")
+    return bool(exists)
 
 
 def measure_searches(
@@ -150,25 +150,25 @@ def write_documents(database: Database, documents: LiteralString, path: Path) ->
 
 
 def draw_searches(database: Database, rows: int) -> dict[str, list[Search]]:
-    """Return what is asked for: case -> different searches."""
+    """Return different searches for each case."""
     draw = random.Random(13)
-    found = database.execute("SELECT CAST(uuid AS text) FROM raster_sources ORDER BY id")
-    collections = [str(uuid) for (uuid,) in found]
+    sources = database.execute("SELECT CAST(uuid AS text) FROM raster_sources ORDER BY id")
+    collections = [str(uuid) for (uuid,) in sources]
     newest_first = [{"field": "datetime", "direction": "desc"}]
 
     def searches(make: Callable[[], Search]) -> list[Search]:
         return [{"limit": 10, **make()} for _ in range(REQUESTS)]
 
-    def small() -> Search:  # some 1 % of the items
+    def small() -> Search:  # about 1 % of the items
         return {"op": "<", "args": [{"property": SIZE}, round(draw.uniform(22_000, 27_000))]}
 
     def of_type() -> Search:
         return {"op": "=", "args": [{"property": TYPE}, draw.choice(["f4", "u1", "i2"])]}
 
-    def in_one() -> Search:
+    def in_one_collection() -> Search:
         return {"collections": [draw.choice(collections)]}
 
-    def both(*filters: Search) -> Search:
+    def all_of(*filters: Search) -> Search:
         return {"filter-lang": "cql2-json", "filter": {"op": "and", "args": filters}}
 
     return {
@@ -176,12 +176,14 @@ def draw_searches(database: Database, rows: int) -> dict[str, list[Search]]:
         "bbox and datetime": searches(
             lambda: {"bbox": draw_box(draw, 0.05), "datetime": draw_year(draw)}
         ),
-        "collection": searches(in_one),
+        "collection": searches(in_one_collection),
         "ids": searches(lambda: {"ids": [str(draw.randrange(rows) + 1) for _ in range(10)]}),
-        "CQL2": searches(lambda: both(small(), of_type())),
-        "CQL2 in a collection": searches(lambda: {**in_one(), **both(small(), of_type())}),
+        "CQL2": searches(lambda: all_of(small(), of_type())),
+        "CQL2 in a collection": searches(
+            lambda: {**in_one_collection(), **all_of(small(), of_type())}
+        ),
         "newest first": searches(lambda: {"sortby": newest_first}),
-        "newest of a collection": searches(lambda: {**in_one(), "sortby": newest_first}),
+        "newest of a collection": searches(lambda: {**in_one_collection(), "sortby": newest_first}),
         "next page": [{"limit": 10}],
     }
 
@@ -200,20 +202,20 @@ def draw_year(draw: random.Random) -> str:
 def cases(
     addresses: Mapping[str, str], searches: Mapping[str, Sequence[Search]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Return for each case what each contender is asked for: by GET, and some by POST too."""
-    found = {}
-    for case, asked in searches.items():
-        found[case] = {
-            name: turned_pages(address, ROOTS[name])
+    """Return the requests of each case for each contender: by GET, and some by POST too."""
+    paths = {}
+    for case, requests in searches.items():
+        paths[case] = {
+            name: follow_pages(address, ROOTS[name])
             if case == "next page"
-            else [by_get(ROOTS[name], search) for search in asked]
+            else [by_get(ROOTS[name], search) for search in requests]
             for name, address in addresses.items()
         }
         if case in BY_POST:
-            found[f"{case}, POST"] = {
-                name: [by_post(ROOTS[name], search) for search in asked] for name in addresses
+            paths[f"{case}, POST"] = {
+                name: [by_post(ROOTS[name], search) for search in requests] for name in addresses
             }
-    return found
+    return paths
 
 
 def by_get(root: str, search: Search) -> str:
@@ -238,16 +240,16 @@ def by_post(root: str, search: Search) -> str:
     return f"{root}/search\t{json.dumps(search, separators=(',', ':'))}"
 
 
-def turned_pages(address: str, root: str) -> list[str]:
-    """Return the paths of pages after the first one, found by following the links."""
+def follow_pages(address: str, root: str) -> list[str]:
+    """Follow the links from the first page; return the paths of the pages after it."""
     paths = [f"{root}/search?limit=10"]
     with httpx.Client(base_url=address, timeout=60) as client:
         for _ in range(PAGES):
             links = client.get(paths[-1]).raise_for_status().json()["links"]
-            following = [link["href"] for link in links if link["rel"] == "next"]
-            if not following:
+            next_pages = [link["href"] for link in links if link["rel"] == "next"]
+            if not next_pages:
                 break
-            parts = urlsplit(following[0])
+            parts = urlsplit(next_pages[0])
             paths.append(f"{parts.path}?{parts.query}")
     return paths[1:] or paths  # a small catalogue has one page
 
@@ -258,14 +260,14 @@ def check_answers(
     searches: Mapping[str, Sequence[Search]],
     rows: int,
 ) -> None:
-    """End the benchmark where the contenders find other items, or where our count is not that of the items."""
+    """End the benchmark if the contenders find different items, or if our count differs from the items."""
     compared = 0
     for case, asked in searches.items():
         for search in asked[:PROBES]:
             (counts, ids) = zip(
                 *(find(url + ROOTS[name], search) for name, url in addresses.items()), strict=True
             )
-            if counts[0] > MOST:  # more than one answer holds
+            if counts[0] > MAX_ITEMS:  # more than an answer may have
                 continue
             if counts[0] != len(ids[0]) or any(other != ids[0] for other in ids):
                 raise SystemExit(
@@ -279,7 +281,7 @@ def check_answers(
 
 
 def find(url: str, search: Search) -> tuple[int | None, set[str]]:
-    """Return the number of items that an answer names, and the ids of all that it has."""
-    body = {**search, "limit": MOST}
-    found = httpx.post(f"{url}/search", json=body, timeout=60).raise_for_status().json()
-    return found.get("numberMatched"), {item["id"] for item in found["features"]}
+    """Return the number of items that an answer names, and the ids of its items."""
+    body = {**search, "limit": MAX_ITEMS}
+    answer = httpx.post(f"{url}/search", json=body, timeout=60).raise_for_status().json()
+    return answer.get("numberMatched"), {item["id"] for item in answer["features"]}

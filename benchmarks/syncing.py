@@ -1,11 +1,11 @@
-"""Syncing many files of which none or few changed: seconds and memory, against a bare walk and our own listing."""
+"""Syncing many files of which none or few changed: seconds and memory, against a bare walk and our listing."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.cluster import COMMAND, new_database
-from benchmarks.measure import Figures, Results, Work, measured, seconds
+from benchmarks.measure import Figures, Results, Work, measure_command, seconds
 from benchmarks.tiffs import make_files
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.storage import list_files, literal_location
@@ -22,7 +22,7 @@ CHANGED = 100
 
 
 def compare_sync(results: Results, cluster: Cluster, work: Path, count: int, rounds: int) -> None:
-    """Measure the first sync of so many files, one without changes, and one where 1 % changed."""
+    """Measure the first sync of so many files, a sync without changes, and one after 1 % changed."""
     folder = work / "synced"
     files = folder / "files"
     make_files(files, range(count))
@@ -33,8 +33,8 @@ def compare_sync(results: Results, cluster: Cluster, work: Path, count: int, rou
         return run_measured(environment, folder, "sync", *options)
 
     def sync_changed() -> Figures:
-        for number in range(0, count, CHANGED):
-            os.utime(files / f"{number // 1000:03d}" / f"{number:06d}.tif")
+        for index in range(0, count, CHANGED):
+            os.utime(files / f"{index // 1000:03d}" / f"{index:06d}.tif")
         return sync()
 
     works: Mapping[str, Work] = {
@@ -50,7 +50,7 @@ def compare_sync(results: Results, cluster: Cluster, work: Path, count: int, rou
 
 def run_measured(environment: Mapping[str, str], folder: Path, *command: str) -> Figures:
     """Return the seconds of a command, and the memory of its largest process."""
-    elapsed, memory = measured([*COMMAND, *command], environment, folder)
+    elapsed, memory = measure_command([*COMMAND, *command], environment, folder)
     return {"s": elapsed, "largest_MiB": memory / 2**20}
 
 
@@ -61,7 +61,7 @@ def list_all(folder: Path) -> None:
 
 
 def stat_all(folder: Path) -> None:
-    """Do what no listing with fingerprints can do without."""
+    """Ask for the status of each file, as every listing with fingerprints must."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

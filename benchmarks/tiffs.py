@@ -1,4 +1,4 @@
-"""GeoTIFFs for benchmarks, each made from its number alone."""
+"""GeoTIFFs for benchmarks, each made from a number alone."""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,11 +23,14 @@ def make_rasters(folder: Path, count: int) -> list[Path]:
 
 def make_raster(folder: Path, number: int) -> Path:
     """Make one file, in nested folders of organisation, theme and year."""
-    draw = np.random.default_rng([4, number])
+    random = np.random.default_rng([4, number])
     dtype, nodata = PIXELS[number % 3]
-    height, width = (int(side) for side in draw.integers(64, 513, 2))
-    pixel = float(draw.choice([0.5, 1, 5, 25]))
-    west, south = 15_000 + 50 * int(draw.integers(5000)), 310_000 + 50 * int(draw.integers(6000))
+    height, width = (int(side) for side in random.integers(64, 513, 2))
+    pixel = float(random.choice([0.5, 1, 5, 25]))
+    west, south = (
+        15_000 + 50 * int(random.integers(5000)),
+        310_000 + 50 * int(random.integers(6000)),
+    )
     values = np.add.outer(np.linspace(0, 40, height), np.linspace(0, 40, width)).astype(dtype)
     values[:: height // 8, : width // 8] = nodata
     theme, year = THEMES[number % len(THEMES)], 2010 + number % 15
@@ -49,14 +52,14 @@ def make_raster(folder: Path, number: int) -> Path:
 
 
 def make_files(folder: Path, numbers: Sequence[int]) -> None:
-    """Make small files side by side, in folders of a thousand: one that rasterio wrote, each at its own place."""
+    """Make small files that lie side by side, in folders of a thousand: copies of a file with other origins."""
     origin = 10_000.0, 400_000.0
     before, after = small_file(origin).split(pack("<2d", *origin))
     for number in numbers:
         target = folder / f"{number // 1000:03d}"
         target.mkdir(parents=True, exist_ok=True)
-        moved = pack("<2d", origin[0] + 2 * (number % 1000), origin[1] + 2 * (number // 1000))
-        (target / f"{number:06d}.tif").write_bytes(before + moved + after)
+        new_origin = pack("<2d", origin[0] + 2 * (number % 1000), origin[1] + 2 * (number // 1000))
+        (target / f"{number:06d}.tif").write_bytes(before + new_origin + after)
 
 
 def small_file(origin: tuple[float, float]) -> bytes:

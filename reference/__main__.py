@@ -1,4 +1,4 @@
-"""Writes docs/reference, and parts of other pages, from what the program itself says. `make docs` runs it."""
+"""Writes docs/reference, and parts of other pages, from the program itself. `make docs` runs it."""
 
 from pathlib import Path
 

@@ -32,5 +32,5 @@ def link_pages(text: str) -> str:
 def link(page: re.Match[str]) -> str:
     """Return a link whose text is the name of the page, and of a part of it."""
     part = page["part"]
-    shown = page["name"] + (f" ({part.replace('-', ' ')})" if part else "")
-    return f"[{shown}]({page['path']})"
+    label = page["name"] + (f" ({part.replace('-', ' ')})" if part else "")
+    return f"[{label}]({page['path']})"

@@ -18,7 +18,7 @@ All commands with their arguments and options, as `rastersources COMMAND --help`
 
 
 def commands_page() -> str:
-    """Return the page."""
+    """Return the page of all commands, as Typer describes them."""
     root = get_command(app)
     context = typer.Context(root, info_name=PROGRAM)
     return "\n".join([INTRODUCTION, *describe(root, context)])
@@ -27,8 +27,8 @@ def commands_page() -> str:
 def describe(command: Any, context: Any) -> Iterator[str]:
     """Yield the lines about a command, or about the commands of a group."""
     if hasattr(command, "commands"):
-        for name, below in sorted(command.commands.items()):
-            yield from describe(below, typer.Context(below, info_name=name, parent=context))
+        for name, child in sorted(command.commands.items()):
+            yield from describe(child, typer.Context(child, info_name=name, parent=context))
         return
     yield f"## {context.command_path}\n"
     yield f"```\n{usage(command, context)}\n```\n"
@@ -39,7 +39,7 @@ def describe(command: Any, context: Any) -> Iterator[str]:
 
 
 def usage(command: Any, context: Any) -> str:
-    """Return how a command is called."""
+    """Return the line that shows how a command is called."""
     return " ".join([context.command_path, *command.collect_usage_pieces(context)])
 
 

@@ -20,7 +20,7 @@ METHODS = "get", "post", "put", "patch", "delete"
 
 
 def endpoints_page() -> str:
-    """Return the page. No database is needed."""
+    """Return the page; it needs no database."""
     api = create_app(ApiConfig("postgresql://nowhere")).state.api
     described = document(list(endpoints(api)), "https://example.org")
     parts = [INTRODUCTION]
@@ -45,7 +45,7 @@ def describe(path: str, item: Mapping[str, Any]) -> Iterator[str]:
         if parameter.get("in") == "query"
     }
     if parameters:
-        shown = [
+        parameter_rows = [
             (code(name), parameter.get("description", "")) for name, parameter in parameters.items()
         ]
-        yield f"{table(('parameter', 'meaning'), shown)}\n"
+        yield f"{table(('parameter', 'meaning'), parameter_rows)}\n"

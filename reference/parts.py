@@ -19,12 +19,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "limits": lambda: keys_table(Limits),
     "[[drop]]": lambda: keys_table(DropFolder),
 }
-"""What makes each part."""
+"""The function that makes each part."""
 PART = re.compile(r"(<!-- `make docs` writes ([^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def fill_parts(text: str) -> str:
-    """Return a page with its parts written anew."""
+    """Return a page with new text in its parts."""
     return PART.sub(lambda part: f"{part[1]}\n{PARTS[part[2]]()}\n\n{part[3]}", text)
 
 

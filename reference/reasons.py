@@ -8,13 +8,13 @@ from reference.markdown import code, table
 
 
 def reasons_table(explanations: Mapping[str, Explanation]) -> str:
-    """Return the table of codes."""
+    """Return a table with the meaning of each code and the advice about it."""
     rows = [
         (
-            code(name) + (" *(check)*" if one.needs_check else ""),
-            one.meaning,
-            link_pages(one.advice),
+            code(name) + (" *(check)*" if explanation.needs_check else ""),
+            explanation.meaning,
+            link_pages(explanation.advice),
         )
-        for name, one in explanations.items()
+        for name, explanation in explanations.items()
     ]
     return table(("code", "meaning", "what to do"), rows)

@@ -9,29 +9,29 @@ from reference.attribute_docs import attribute_docs
 from reference.markdown import code, table
 
 NOT_SET = re.compile(r"\s+(?:None|Empty):\s+(.+)\.$", re.DOTALL)
-"""The sentence of a docstring that says what holds without the setting."""
+"""The sentence of a docstring about the value without the setting."""
 UNITS = {2**30: "GiB", 2**20: "MiB"}
 
 
 def settings_table() -> str:
-    """Return the table."""
+    """Return a table of all settings with their defaults."""
     docs = attribute_docs(Settings)
     rows = [
         (code(PREFIX + field.name.upper()), NOT_SET.sub("", docs[field.name]), default)
         for field in fields(Settings)
-        for default in [not_set(docs[field.name]) or readable(field.name, field.default)]
+        for default in [not_set(docs[field.name]) or format_default(field.name, field.default)]
     ]
     return table(("variable", "meaning", "default"), rows)
 
 
 def not_set(text: str) -> str:
     """Return what a docstring says about a setting that is not set; an empty text if it says nothing."""
-    found = NOT_SET.search(text)
-    return found[1] if found else ""
+    match = NOT_SET.search(text)
+    return match[1] if match else ""
 
 
-def readable(name: str, value: Any) -> str:
-    """Return a default as people write it."""
+def format_default(name: str, value: Any) -> str:
+    """Return a default as a person writes it."""
     if isinstance(value, bool):
         return code(str(value).lower())
     if isinstance(value, str):

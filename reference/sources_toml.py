@@ -20,7 +20,7 @@ def keys_table(model: type[BaseModel]) -> str:
 
 
 def default_of(field: Any) -> str:
-    """Return what holds without a key."""
+    """Return the value that holds without a key."""
     if field.is_required():
         return "required"
     return "none" if field.default is None else code(json.dumps(field.default))

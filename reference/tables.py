@@ -20,7 +20,7 @@ People who query by SQL read
 
 
 def tables_page() -> str:
-    """Return the page."""
+    """Return the page of all tables, views and functions of the schema."""
     about: dict[str, str] = {}
     columns: dict[str, list[tuple[str, str]]] = {}
     functions: list[tuple[str, str]] = []

@@ -23,7 +23,7 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class Sample:
-    """One file: lower-left and upper-right corner in EPSG:28992 metres, pixel size in metres."""
+    """A sample: its corners are the lower left and upper right ones in metres of EPSG:28992, its pixel is in metres."""
 
     name: str
     corners: tuple[float, float, float, float]
@@ -34,7 +34,7 @@ class Sample:
     high: float
     """Values between which the pixels lie."""
     dry: float = 0.0
-    """The share of the values, from the lowest, that is missing; above 1 all are, as of a large file."""
+    """The share of the values, from the lowest on, that are missing; above 1 the file has no values, to stay small."""
 
 
 MAASTRICHT = (172724.5, 312709.0, 181453.0, 324743.0)
@@ -76,7 +76,7 @@ SAMPLES = [
 
 
 def make(sample: Sample, folder: Path = FOLDER) -> Path:
-    """Write one sample; its path."""
+    """Write a sample; return its path."""
     left, bottom, right, top = sample.corners
     path = folder / f"{sample.name}.tif"
     width, height = round((right - left) / sample.pixel), round((top - bottom) / sample.pixel)
@@ -112,7 +112,7 @@ def make(sample: Sample, folder: Path = FOLDER) -> Path:
 def values_at(
     sample: Sample, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.generic]:
-    """Return smooth values of the cells around these places; those far from the middle are the lowest."""
+    """Return smooth values of the cells around these places; they are lowest far from the middle."""
     left, bottom, right, top = sample.corners
     across = (np.floor((x - left) / CELL) * CELL / (right - left) - 0.5)[np.newaxis, :]
     down = (np.floor((top - y) / CELL) * CELL / (top - bottom) - 0.5)[:, np.newaxis]

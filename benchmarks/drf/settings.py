@@ -13,7 +13,7 @@ INSTALLED_APPS = [
     "django_filters",
     "benchmarks.drf",
 ]
-MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # which sends Content-Length
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]  # it sends Content-Length
 USE_TZ = True
 DATABASES = {
     "default": {

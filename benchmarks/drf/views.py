@@ -1,4 +1,4 @@
-"""The list of raster sources as Django REST Framework makes it, with what makes it fast: one join, orjson, indexes."""
+"""The list of raster sources as Django REST Framework makes it, made fast by one join, orjson and indexes."""
 
 from django.db.models import BooleanField, Func, QuerySet, Value
 from django_filters import rest_framework as filters
@@ -75,9 +75,9 @@ class RasterSourceSerializer(ModelSerializer):
 
 
 class InBox(Func):
-    """Whether the bounds of a raster source meet a box."""
+    """The condition that the bounds of a raster source meet a box."""
 
-    # && alone compares in single precision, and finds some that lie just outside.
+    # && alone compares in single precision, and finds sources that lie just outside.
     template = "ST_Intersects(bounds, ST_MakeEnvelope(%(expressions)s, 4326))"
     output_field = BooleanField()
 
