@@ -27,8 +27,8 @@ DROP FUNCTION
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
     keep_source_names, count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry,
     map_column, map_row, touch_last_modified, current_run,
-    first_step, last_step, only_step, iso_time, without_folders, stac_warnings, stac_provenance, stac_data_type,
-    stac_nodata, stac_band, stac_many_bands, stac_bands, stac_href;
+    first_step, last_step, only_step, iso_time, remainder, without_folders, stac_warnings, stac_provenance,
+    stac_data_type, stac_nodata, stac_band, stac_many_bands, stac_bands, stac_href;
 """
 
 
