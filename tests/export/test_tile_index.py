@@ -42,9 +42,8 @@ def write_tile(
 def merge_by_rasterio(paths: Sequence[Path], nodata: float | None) -> NDArray[Any]:
     """Return the mosaic of files: a later file lies on top where it has data."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", PendingDeprecationWarning
-        )  # rasterio's own arithmetic raises it
+        # rasterio's own arithmetic raises it
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
         pixels, _ = rasterio.merge.merge(
             [str(path) for path in paths], method="last", nodata=nodata
         )
@@ -233,9 +232,8 @@ def test_a_killed_export_leaves_the_former_index_and_can_continue(
     target = tmp_path / "x.gti.gpkg"
     catalogue.export("gti", target, names=["rain"])
     before = read_mosaic(target)
-    assert catalogue.kill_export(
-        "gti", target, 1, names=["killed"]
-    )  # when the copy of the former index exists
+    # The kill comes when the copy of the former index exists.
+    assert catalogue.kill_export("gti", target, 1, names=["killed"])
     np.testing.assert_array_equal(read_mosaic(target), before)
     with sqlite3.connect(tmp_path / ".x.gti.gpkg.partial") as connection:
         assert connection.execute("SELECT count(*) FROM files").fetchone() == (4,)

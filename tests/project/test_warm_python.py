@@ -126,6 +126,5 @@ def test_processes_that_read_for_a_test_are_warm() -> None:
     with ProcessReader(1, keep_raster) as reader:
         reader.wait_until_ready()
         command = Path(f"/proc/{reader._workers[0].pid}/cmdline").read_bytes()
-    assert (
-        str(warm_python()).encode() in command
-    )  # a new program would have replaced the command line
+    # A new program would have replaced the command line.
+    assert str(warm_python()).encode() in command

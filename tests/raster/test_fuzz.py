@@ -11,8 +11,7 @@ def test_mutated_headers_give_a_record_or_a_rejection() -> None:
     )
     assert findings["failures"] == []
     assert sum(findings["outcomes"].values()) == 600
-    assert (
-        findings["outcomes"]["record"] > 60
-    )  # with fewer records the mutants are too broken to prove much
+    # With fewer records the mutants would be too broken to prove much.
+    assert findings["outcomes"]["record"] > 60
     assert findings["slowest"] < 5
     assert findings["peak_memory"] < 500

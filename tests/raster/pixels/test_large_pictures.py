@@ -154,9 +154,8 @@ def test_much_freed_memory_goes_back_to_the_system() -> None:
     blocks, kept = [], []
     for _ in range(3000):
         blocks.append(bytearray(40_000))
-        kept.append(
-            bytearray(600)
-        )  # lies between the blocks, so that the allocator keeps their memory
+        # These bytes lie between the blocks, so that the allocator keeps their memory.
+        kept.append(bytearray(600))
     full = resident_bytes()
     blocks.clear()
     release_memory()
