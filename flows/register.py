@@ -1,4 +1,4 @@
-"""The flow that registers files: it adds and updates what a sources.toml names, and keeps what is missing."""
+"""The flow that registers the files of a sources.toml: it adds and updates files, and keeps records of missing ones."""
 
 import os
 import sys

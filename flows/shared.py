@@ -22,7 +22,7 @@ Parameters = ParamSpec("Parameters")
 
 
 def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
-    """Return whether a task failed with an error that another attempt may not meet."""
+    """Return whether a task failed with an error that may not occur at another attempt."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
@@ -45,7 +45,7 @@ def flow_run_id() -> UUID:
 
 
 class UnfinishedRun(Exception):
-    """The outcomes of a run that failed or was cancelled: Prefect takes only exceptions as data of such a state."""
+    """Holds the outcomes of a run that failed or was cancelled: such a state of Prefect can only hold an exception."""
 
     def __init__(self, message: str, outcomes: list[RunOutcome]) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class UnfinishedRun(Exception):
 def fail_with_message(
     body: Callable[Parameters, State[object]],
 ) -> Callable[Parameters, State[object]]:
-    """Turn errors of ours into a Failed state with the message alone, without a traceback in Prefect's logs."""
+    """Turn our errors into a Failed state with only the message, so that Prefect logs no traceback."""
 
     @wraps(body)
     def flow(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State[object]:
@@ -85,7 +85,7 @@ def finish(key: str, outcomes: list[RunOutcome], seconds: float) -> State[object
 
 
 def result_of(state: State[Any]) -> list[Any]:
-    """Return the data of a flow that was run by hand; raise the error that ended it."""
+    """Return the data of the final state of a flow that was run by hand; raise the error that ended it."""
     result = state.result(raise_on_failure=False)
     if isinstance(result, UnfinishedRun):
         return result.outcomes
@@ -135,8 +135,8 @@ def markdown_of_rejections(report: RunReport) -> str:
     counts = [[code, str(count)] for code, count in report.reasons.items()]
     files = [[file.uri, file.code, file.message] for file in report.rejected[:SHOWN_REJECTIONS]]
     more = len(report.rejected) - len(files)
-    rest = f"\n... and {more} more, all of them in the table rejected_files\n" if more else ""
-    return f"{table(['code', 'files'], counts)}\n{table(['file', 'code', 'reason'], files)}{rest}"
+    ending = f"\n... and {more} more; the table rejected_files has all of them\n" if more else ""
+    return f"{table(['code', 'files'], counts)}\n{table(['file', 'code', 'reason'], files)}{ending}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ from pipeline.settings import settings
 def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
     """Sync definitions of a sources.toml that an operator serves; without names, sync all of them."""
     with open_catalogue(settings()) as engine:
-        # before the file is opened: anyone who reaches Prefect's server can name any path
+        # check this before opening the file: anyone who reaches Prefect's server can name any path
         options = SyncOptions(create=may_create(engine, config))
         return sync(config, names or [], options)
 
@@ -36,7 +36,7 @@ def run(config: Path, names: list[str], options: SyncOptions) -> int:
 
 
 def sync(config: Path, names: list[str], options: SyncOptions) -> State[object]:
-    """Sync definitions; the state is Completed, Failed, or Cancelled if another run is at work."""
+    """Sync definitions; the state is Completed, Failed, or Cancelled if another run is in progress."""
     began = monotonic()
     outcomes = run_sync(config, names, options, register_batch, flow_run_id())
     return finish("sync", outcomes, monotonic() - began)

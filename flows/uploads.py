@@ -1,4 +1,4 @@
-"""The flow that processes uploads, for those who orchestrate with Prefect; the API server does the same by itself."""
+"""The flow that processes uploads, for users who schedule it with Prefect; the API server does the same by itself."""
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact

@@ -28,11 +28,11 @@ TAG = "rastersources"
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=180
 )
-"""Prefect cancels runs that begin during another run of the deployment: after a pause one run does the work of all.
+"""One run of a deployment at a time: Prefect cancels a run that begins during another, so one run follows a pause.
 
-A run has so many seconds to start; if it never does, Prefect frees the slot then."""
+Prefect frees the slot of a run that has not started after `grace_period_seconds`."""
 PAGE = 200
-"""Deployments that a server lists in one answer."""
+"""Deployments that are requested at once."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def list_scheduled(
     """Return the definitions of a sources.toml that have a schedule, with names that are free on the server.
 
     `path` is absolute. `renewed` means that the caller deploys again before the plans end. Raises CatalogueError when
-    other deployments use both names of a definition.
+    other deployments have both names of a definition.
     """
     scheduled = []
     for definition in config.tables:
@@ -79,7 +79,7 @@ def list_scheduled(
 
 
 def allow_runs(path: Path, scheduled: list[ScheduledDefinition], *, create: bool) -> None:
-    """Let runs of deployments read this sources.toml if it has schedules, and no longer if it has none."""
+    """Allow runs of deployments to read this sources.toml if it has schedules; forbid it otherwise."""
     with open_catalogue(settings()) as engine:
         if scheduled:
             record_config(engine, path, create=create)
@@ -90,18 +90,18 @@ def allow_runs(path: Path, scheduled: list[ScheduledDefinition], *, create: bool
 def free_name(client: SyncPrefectClient, definition: str, path: Path) -> str:
     """Return the name of a deployment: the id, or the id and a hash of the path if another sources.toml has the id.
 
-    A deployment keeps its name. Raises CatalogueError when others use both names.
+    A deployment keeps its name. Raises CatalogueError when other deployments have both names.
     """
     names = (definition, f"{definition}-{sha256(str(path).encode()).hexdigest()[:8]}")
     present = {name: find_deployment(client, name) for name in names}
-    own = [name for name, deployed in present.items() if deployed and is_of(deployed, path)]
-    free = [name for name, deployed in present.items() if deployed is None]
-    if not own and not free:
+    own_names = [name for name, deployed in present.items() if deployed and is_of(deployed, path)]
+    free_names = [name for name, deployed in present.items() if deployed is None]
+    if not own_names and not free_names:
         raise CatalogueError(
-            f"the deployments {sync_flow.name}/{names[0]} and {sync_flow.name}/{names[1]} are not ours; "
-            "give the definition another id"
+            f"the deployments {sync_flow.name}/{names[0]} and {sync_flow.name}/{names[1]} belong to another "
+            "sources.toml or program; give the definition another id"
         )
-    return (own + free)[0]
+    return (own_names + free_names)[0]
 
 
 def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -113,12 +113,12 @@ def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse 
 
 
 def delete_others(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:
-    """Delete the deployments of this sources.toml that have none of these names; return the names of the deleted."""
-    ours = (deployment for deployment in list_tagged(client) if is_of(deployment, path))
-    left = [deployment for deployment in ours if deployment.name not in names]
-    for deployment in left:
+    """Delete the deployments of this sources.toml that have other names; return the names that were deleted."""
+    deployed = (deployment for deployment in list_tagged(client) if is_of(deployment, path))
+    removed = [deployment for deployment in deployed if deployment.name not in names]
+    for deployment in removed:
         client.delete_deployment(deployment.id)
-    return [deployment.name for deployment in left]
+    return [deployment.name for deployment in removed]
 
 
 def is_of(deployment: DeploymentResponse, path: Path) -> bool:

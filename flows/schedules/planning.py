@@ -1,8 +1,9 @@
-"""Turns cron lines and periods into schedules that Prefect keeps exactly, also when clocks change.
+"""Turns cron lines and periods into schedules that Prefect keeps exactly, even when clocks change.
 
-Prefect's cron loses the second of two hours of one name, and moves a time in a gap to before the gap; its intervals
-do not restart at midnight. So a recurrence that a change of clocks touches becomes a calendar rule (RFC 5545) without
-the wrong times, and a list of the right instants. Both reach years ahead.
+When clocks go back, Prefect's cron skips the second of the two hours with the same name. When they go forward, it moves
+a time in the gap to before the gap. Its intervals do not restart at midnight. So a recurrence that a change of clocks
+affects becomes two things: a calendar rule (RFC 5545) without the wrong times, and a list of the right instants. Both
+reach years ahead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,11 +27,11 @@ from pipeline.definitions.schedule_times import (
 )
 
 YEARS = 10
-"""How far ahead changes of clocks are planned; the rules of later years are unknown."""
+"""Years for which changes of clocks are planned; governments may change the rules of later years."""
 LONGEST = 6000
-"""Characters of one calendar rule; Prefect accepts 6,500."""
+"""Maximum length of one calendar rule in characters; Prefect accepts 6,500."""
 DAYS_BY_DAY = 7
-"""For how many days a period that fits no rule gets a schedule for each day."""
+"""Days that each get a schedule of their own, for a period that no rule can express."""
 WEEKDAYS = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"]
 
 
@@ -40,14 +41,14 @@ class Plan:
 
     schedules: list[Schedule]
     until: datetime | None = None
-    """The schedules are exact until then, and must be replaced before; None: for all years that are planned."""
+    """The schedules are exact until this time, and must be replaced before it. None: exact for `YEARS`."""
 
 
 def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
     """Return the schedules of a cron line or a period from a day on.
 
-    `renewed` means that the caller replaces them before they end. Otherwise a period that fits no rule becomes
-    an interval of Prefect, which does not restart at midnight; so does any period with parts of a second.
+    `renewed` means that the caller replaces them before they end. Otherwise a period that no rule can express becomes
+    an interval of Prefect, which does not restart at midnight. So does any period with a fraction of a second.
     """
     changes = changes_ahead(when.zone, today)
     if when.step and (when.step > DAY or is_even(when.zone, when.step, changes)):
@@ -67,18 +68,18 @@ def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
 
 @cache
 def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
-    """Return the days on which the clocks of a zone change; the definitions of a zone share the answer."""
+    """Return the days on which the clocks of a zone change; cached, as many definitions share a zone."""
     return tuple(clock_change_days(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
 
 
 def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:
-    """Return whether all days are multiples of a step, also the days of changes."""
+    """Return whether the length of every day is a multiple of a step, including days on which clocks change."""
     lengths = (start_of_day(day + DAY, zone) - start_of_day(day, zone) for day in changes)
     return not any(length % step for length in lengths)
 
 
 def interval(when: Recurrence, every: timedelta) -> Schedule:
-    """Return an interval that begins at a tick, and that clocks do not touch."""
+    """Return an interval in UTC that begins at a tick, so that changes of clocks do not affect it."""
     start, end = (start_of_day(day, when.zone) for day in (EPOCH, EPOCH + 2 * DAY))
     return Interval(every, anchor_date=next(ticks(when, start, end)), timezone="UTC")
 
@@ -113,7 +114,7 @@ def join_numbers(values: set[int]) -> str:
 
 
 def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datetime]]:
-    """Return the clock times that a rule must leave out on a day, and the instants that it lacks."""
+    """Return the clock times that a rule must leave out on a day, and the instants that must be added to it."""
     right, wrong = set(when.on(day)), []
     for clock in when.times(day):
         ticks = instants(clock, when.zone)
@@ -127,7 +128,10 @@ def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datet
 def with_corrections(
     when: Recurrence, today: date, rules: list[str], touched: Sequence[date]
 ) -> Plan:
-    """Return rules without the wrong times of days of changes, and the instants that they lack, for years that fit."""
+    """Return rules without the wrong times on days when clocks change, and the missing instants.
+
+    The plan covers as many years as fit into `LONGEST` characters.
+    """
     cycle = (isinstance(when, Period) and when.days) or 1
     first = today - (today - EPOCH) % (cycle * DAY)
     head = "\n".join([f"DTSTART:{first:%Y%m%d}T000000", *(f"RRULE:{rule}" for rule in rules)])

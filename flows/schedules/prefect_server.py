@@ -31,9 +31,9 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # otherwise Prefect prints a traceback for each event that it loses while a server is away
+    # otherwise Prefect prints a traceback for each event that it loses while a server does not answer
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # plan runs a few minutes ahead instead of an hour: as many are late after a pause
+    # plan runs a few minutes ahead instead of an hour: all planned runs are late after a pause
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
     # delete runs after a week; the table sync_runs keeps what they did
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
@@ -49,7 +49,7 @@ class ServerAway(TransientError):
 
 
 def prepare_environment(home: Path) -> None:
-    """Make the home folder, and set what Prefect reads on import where the user did not set it."""
+    """Make the home folder, and set the variables that Prefect reads on import, unless the user set them."""
     make_folder(home)
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "prefect" / "pages"))
@@ -61,7 +61,7 @@ def prepare_environment(home: Path) -> None:
 
 @contextmanager
 def server_for_run(home: Path) -> Iterator[None]:
-    """Provide a server for one flow run: the user's, the one with pages of this home, or a new one."""
+    """Provide a server for one flow run: the user's, the server with pages of this home, or a new one."""
     prepare_environment(home)
     if not os.environ.get("PREFECT_API_URL") and (port := served_port(home)):
         use_server(port, server_password(home))
@@ -76,9 +76,9 @@ def server_for_run(home: Path) -> Iterator[None]:
 
 @contextmanager
 def server_with_pages(home: Path, port: int) -> Iterator[Process | None]:
-    """Provide a server with pages and a scheduler; yields None when it is the user's.
+    """Provide a server with pages and a scheduler; yield None when the user runs one.
 
-    Raises CatalogueError when the port is taken, or when others could have read the password.
+    Raises CatalogueError when the port is taken, or when other users could have read the password.
     """
     prepare_environment(home)
     if os.environ.get("PREFECT_API_URL"):
@@ -96,26 +96,26 @@ def served_port(home: Path) -> int | None:
 
 
 def use_server(port: int, password: str) -> None:
-    """Have Prefect's clients in this process and its children use a server of ours."""
+    """Make Prefect's clients in this process and its children use a server that we started."""
     os.environ["PREFECT_API_URL"] = api_url(port)
     os.environ["PREFECT_API_AUTH_STRING"] = password
 
 
 def api_url(port: int) -> str:
-    """Return the URL of the API of a server of ours."""
+    """Return the URL of the API of a server that we started."""
     return f"http://{LOOPBACK}:{port}/api"
 
 
 @contextmanager
 def start_server(home: Path, port: int, *options: str) -> Iterator[Process]:
-    """Run a server with the password of its home until the end of the block, and have Prefect's clients use it."""
+    """Run a server with the password of its home until the end of the block, and make Prefect's clients use it."""
     password, log = server_password(home), home / "prefect-server.log"
     command = [
         sys.executable, "-m", "flows.schedules.prefect_server",
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
     environment = {
-        # the pages call the API at the default port unless told otherwise
+        # without this the pages call the API at the default port
         "PREFECT_SERVER_UI_API_URL": api_url(port),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
         **os.environ,
@@ -149,7 +149,7 @@ def wait_for_server(server: Process, port: int, log: Path) -> None:
             suppress(URLError, OSError),
             urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5),
         ):
-            if is_own_port(port):  # and not a program of another user
+            if is_own_port(port):  # not a program of another user
                 return
         time.sleep(0.1)
     raise TransientError(f"Prefect's server does not start; see {log}")

@@ -1,4 +1,4 @@
-"""Serves the schedules of a sources.toml that people edit meanwhile, beside a first sync of everything."""
+"""Serves the schedules of a sources.toml while people edit it, and syncs everything once at the start."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def serve_schedules(
 ) -> None:
     """Sync all definitions, then each by its schedule, until a signal or an error ends it.
 
-    `server` is a Prefect server of ours, whose end is an error too.
+    `server` is the Prefect server that we started, or None; an error is raised when it ends.
     """
     with (
         first_sync(path, create=create, suggest=suggest),
@@ -47,7 +47,7 @@ def serve_schedules(
 
 
 class ScheduleKeeper:
-    """Serves again what changed in the file, what ended, and what was not reached."""
+    """Serves the schedules, and serves them again after a change of the file or an error."""
 
     def __init__(self, path: Path, config: Config, terminal: TextIO, *, create: bool) -> None:
         self._path, self._config, self._terminal = path, config, terminal
@@ -77,7 +77,7 @@ class ScheduleKeeper:
         self.serve()
 
     def _attempt(self, serve: Callable[[], None]) -> None:
-        """Serve; print what is wrong, and go on with the schedules of before."""
+        """Serve the schedules; after an error print it and keep the previous schedules."""
         try:
             serve()
             self._behind = False
@@ -88,7 +88,7 @@ class ScheduleKeeper:
 
 
 def file_version(path: Path) -> tuple[int, int] | None:
-    """Return what changes with the file; None while an editor replaces it."""
+    """Return values that change whenever the file changes; None while an editor replaces it."""
     try:
         status = path.stat()
     except OSError:
@@ -98,12 +98,12 @@ def file_version(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def first_sync(path: Path, *, create: bool, suggest: bool) -> Iterator[None]:
-    """Sync all definitions in another process: the schedules do not wait for it."""
+    """Sync all definitions in another process, so that the schedules do not wait for it."""
     command = [
         sys.executable, "-m", "pipeline.cli", "flow", "sync", "--config", str(path),
         "--end-with-input", *(["--create"] if create else []), *(["--suggest"] if suggest else []),
     ]  # fmt: skip
-    # in a process group of its own: Ctrl-C ends this process, which ends the sync
+    # in its own process group: Ctrl-C ends this process, which then ends the sync
     process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
     Thread(target=process.wait, daemon=True).start()  # leaves no zombie when it ends first
     try:
@@ -114,7 +114,7 @@ def first_sync(path: Path, *, create: bool, suggest: bool) -> Iterator[None]:
 
 @contextmanager
 def redirect_output(log: Path) -> Iterator[TextIO]:
-    """Write to a log what this process and its runs print; yields the former standard error."""
+    """Write the output of this process and its runs to a log; yield the former standard error."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.unlink()
     saved = os.dup(1), os.dup(2)

@@ -35,7 +35,7 @@ SECONDS_TO_CANCEL = 5
 SECONDS_TO_END = 5
 SECONDS_TO_PAUSE = 5
 MOST_RUNS = 200
-"""Runs that a server lists in one answer; a deployment has one at a time."""
+"""Runs that are requested at once; a deployment has at most one started run."""
 STARTED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -52,19 +52,19 @@ class ScheduleRunner:
     def serve(self, config: Config) -> None:
         """Deploy the schedules of the file, and serve them from now on.
 
-        Raises CatalogueError when names are taken, TransientError when Prefect's server or the database is away.
+        Raises CatalogueError when names are taken, TransientError when the server or the database does not answer.
         """
         if not self.is_alive():
-            self._runner, self._served = new_runner(), {}  # no run of the last Runner is left
+            self._runner, self._served = new_runner(), {}  # the last Runner ended all its runs
         with prefect_client() as client:
             self._deploy(client, config)
         if self._served and not self.is_alive():
-            # Runner handles SIGTERM only in a main thread; our own handler stops more than the Runner
+            # Runner handles SIGTERM only in the main thread, and our own handler stops more than the Runner
             self._thread = Thread(target=asyncio.run, args=(self._runner.start(),), daemon=True)
             self._thread.start()
 
     def is_alive(self) -> bool:
-        """Return whether the Runner polls; it ends when Prefect's server is away for long."""
+        """Return whether the Runner polls; it ends when Prefect's server does not answer for a long time."""
         return self._thread.is_alive()
 
     def must_renew(self) -> bool:
@@ -129,7 +129,7 @@ def new_runner() -> Runner:
 
 
 def end_runs(thread: Thread) -> None:
-    """End all runs at once: Prefect cancels one after the other, and takes three seconds for each."""
+    """End all runs at once; Prefect would cancel one after the other and take three seconds for each."""
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for run in multiprocessing.active_children():
             end(run)
@@ -137,7 +137,7 @@ def end_runs(thread: Thread) -> None:
 
 
 def mark_dead_runs(client: SyncPrefectClient, deployment: UUID) -> None:
-    """Mark runs as crashed that a killed process left at work; otherwise they would hold the slot of the deployment."""
+    """Mark the started runs of a killed process as crashed, so that they do not hold the slot of the deployment."""
     started = FlowRunFilter.model_validate(
         {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": STARTED}}}
     )

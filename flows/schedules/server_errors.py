@@ -1,4 +1,4 @@
-"""Clients of Prefect's server, whose errors become sentences."""
+"""Opens clients of Prefect's server, and translates their errors into ours."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def translate_errors() -> Iterator[None]:
     except HTTPStatusError as error:
         if error.response.status_code == UNAUTHORIZED:
             raise CatalogueError(
-                f"Prefect's server at {server_url()} asks for another password; set "
+                f"Prefect's server at {server_url()} requires another password; set "
                 "PREFECT_API_AUTH_STRING=user:password"
             ) from error
         request = f"{error.request.method} {error.request.url.copy_with(userinfo=b'')}"
@@ -39,7 +39,7 @@ def translate_errors() -> Iterator[None]:
             f"Prefect's server answers {error.response.status_code} to {request}"
         ) from error
     except (HTTPError, RuntimeError) as error:
-        # the client raises RuntimeError if the server does not tell its version
+        # the client raises RuntimeError if the server does not send its version
         if isinstance(error, HTTPError) or isinstance(error.__cause__, HTTPError):
             raise ServerAway(f"Prefect's server does not answer at {server_url()}") from error
         raise
@@ -51,7 +51,7 @@ def server_url() -> URL:
 
 
 def require_server() -> None:
-    """Raise ServerAway, or CatalogueError when the server's version does not go with ours."""
+    """Raise ServerAway, or CatalogueError when the server's version is incompatible with ours."""
     with prefect_client() as client:
         client.hello()
         try:

@@ -1,4 +1,4 @@
-"""Checks that a work pool of a Prefect server can run our flow, and that its runs can choose nothing else."""
+"""Checks that a work pool of a Prefect server can run our flow, and that its runs cannot choose another program."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT
 
 TEMPLATE = CHECKOUT / "docs" / "work-pool.json"
-"""A base job template for pools of type process in which a run can choose nothing."""
+"""A base job template for pools of type process; it lets a run choose nothing."""
 
 
 def require_pool(client: SyncPrefectClient, name: str) -> None:
@@ -25,11 +25,11 @@ def require_pool(client: SyncPrefectClient, name: str) -> None:
         ) from error
     if pool.type != "process":
         raise CatalogueError(
-            f'the work pool "{name}" is one of type {pool.type}; runs need one of type process'
+            f'the work pool "{name}" has type {pool.type}; use a pool of type process'
         )
     if chosen := chosen_by_runs(pool.base_job_template):
         raise CatalogueError(
-            f'in the work pool "{name}" a run may choose {", ".join(chosen)}, and so any program; take that away '
+            f'runs in the work pool "{name}" may choose {", ".join(chosen)}, and so any program; forbid that '
             f"with `prefect work-pool update {name} --base-job-template {TEMPLATE}`"
         )
 

@@ -40,7 +40,7 @@ from pipeline.catalogue.access import ANONYMOUS
 
 
 def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlette:
-    """Return the API; it connects to the database when the first request needs it."""
+    """Return the application; it connects to the database at the first request that needs it."""
     shared = shared or SharedMemory()
     api = new_api(config, shared)
     views = routes(api)
@@ -70,7 +70,7 @@ def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlet
 
 
 def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
-    """Return what the endpoints share; the first request that needs the database connects to it."""
+    """Return the objects that all endpoints share; the first request that needs the database connects to it."""
     database = new_database(config)
     prepared = PreparedReads(database, config.readers, config.statement_timeout_seconds)
     receiver, costly = UploadReceiver(config, database), CostlyQueries(config)
@@ -81,7 +81,7 @@ def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:
-    """Return the middleware, the outermost first."""
+    """Return the middleware, from the outermost to the innermost."""
     origins = list(config.cors_origins)
     cors = Middleware(
         Cors,
@@ -96,13 +96,13 @@ def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([cors] if origins else []),
         Middleware(PathPrefix, prefix_of(config.base_url)),
-        # Innermost, so that the answer to an error gets the headers of the others.
+        # Innermost, so that the other middleware adds its headers to the answer to an error.
         Middleware(AnswerErrors, config.base_url),
     ]
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answer a request that no endpoint takes."""
+    """Answer a request for an unknown path or with a method that the path does not allow."""
     assert isinstance(error, HTTPException)
     sentences = {404: "Not found.", 405: f'Method "{request.method}" not allowed.'}
     detail = sentences.get(error.status_code, error.detail)
@@ -110,12 +110,12 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:
-    """Answer a problem outside the endpoints: with a page for people, the envelope for programs."""
+    """Answer a problem outside the endpoints: with a page for browsers, with the envelope for programs."""
     assert isinstance(problem, Problem)
     if not wants_html(request, request.query_params.get("format")):
         return json_response(problem_answer(problem), request)
     api: Api = request.app.state.api
     caller = ANONYMOUS
-    with suppress(Problem):  # when the database is away, the caller is unknown
+    with suppress(Problem):  # without the database the caller is unknown
         caller = await session_caller(request.cookies.get(COOKIE, ""), api.prepared)
     return show_problem(request, problem, api.config.base_url, caller)

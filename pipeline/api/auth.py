@@ -1,4 +1,4 @@
-"""Who calls: an API key by HTTP Basic or by two headers, or the session of a browser."""
+"""Authenticates the caller: by an API key in HTTP Basic or in two headers, or by the session of a browser."""
 
 import base64
 import hmac
@@ -33,10 +33,10 @@ WRONG = "Invalid username or API key."
 async def authenticate(
     request: Request, prepared: PreparedReads, config: ApiConfig
 ) -> tuple[Caller, str]:
-    """Return the caller, and the session cookie that identified them; it is empty for callers with a key.
+    """Return the caller and the session cookie that identified them; the cookie is empty for callers with a key.
 
-    A write by session needs `check_write` too: other sites can send the cookie. Raises Problem 401 for wrong
-    credentials, 403 for a write from another site.
+    Call `check_write` too before a write by session, because other sites can send the cookie. Raises Problem 401 for
+    wrong credentials, 403 for a write from another site.
     """
     if request.method not in SAFE:
         _check_site(request, config)
@@ -78,7 +78,7 @@ def _read_basic(request: Request) -> tuple[str, str] | None:
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
         username, key = text.split(":", 1)
-    except ValueError as error:  # neither Base64 nor UTF-8, or without a colon
+    except ValueError as error:  # not Base64, not UTF-8, or without a colon
         raise login_required("The header Authorization is not valid HTTP Basic.") from error
     return username, key
 
@@ -103,10 +103,10 @@ async def _find_by_key(username: str, key: str, prepared: PreparedReads) -> Call
 
 
 def is_same_origin_script(request: Request, config: ApiConfig) -> bool:
-    """Return whether the browser says that a script of our own origin sent the request.
+    """Return whether a script of our own origin sent the request, according to headers that only browsers can set.
 
-    Browsers set both headers themselves. Applications that were written for this API send no token. Forms must carry
-    the token instead.
+    Such scripts need no CSRF token, because applications that were written for this API do not send one. Forms must
+    send it.
     """
     if media_type(request) in CROSS_SITE_TYPES:
         return False
@@ -118,7 +118,7 @@ def is_same_origin_script(request: Request, config: ApiConfig) -> bool:
 
 
 def csrf_token(session: str) -> str:
-    """Return the token for the forms of a session; other sites can send the cookie but never read this."""
+    """Return the CSRF token for the forms of a session; other sites can send the cookie but cannot read the token."""
     return hmac.digest(session.encode(), b"csrf", sha256).hex()
 
 

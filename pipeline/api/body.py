@@ -1,4 +1,4 @@
-"""The body of a request, read within limits of size and time, as JSON or as a form."""
+"""Reads the body of a request as JSON or as a form, within limits of size and time."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CSRF_FIELD = "csrfmiddlewaretoken"
 
 @dataclass(frozen=True)
 class Body:
-    """The body of a request: not read yet, or the form of one of our pages."""
+    """The body of a request: either not read yet, or the form of one of our pages."""
 
     request: Request
     config: ApiConfig
@@ -28,11 +28,11 @@ class Body:
     kind: str = ""
     """Media type of the content."""
     method: str | None = None
-    """The HTTP method that the form of a page asks for."""
+    """The HTTP method that the form of a page names."""
     token: str | None = None
     """The CSRF token of a form."""
     confirmed: bool = False
-    """Whether the form comes from the page that asks before a deletion."""
+    """Whether the form comes from the page that asks to confirm a deletion."""
 
     @property
     def typed(self) -> str:
@@ -41,7 +41,7 @@ class Body:
 
 
 async def read_page_form(request: Request, config: ApiConfig) -> Body:
-    """Read the form of one of our pages, which sends method, token and JSON as fields; leave any other body unread."""
+    """Read the form of one of our pages; its fields are method, token and JSON. Leave any other body unread."""
     if request.method != "POST" or media_type(request) != FORM:
         return Body(request, config)
     content = await read_bytes(request, config)
@@ -67,7 +67,7 @@ async def read_object(body: Body) -> dict[str, Any]:
 
 
 async def read_json(body: Body) -> Any:
-    """Read the body, which is JSON or a form; return {} for an empty one."""
+    """Read the body as JSON or as a form; return {} for an empty body. Raises Problem 400, 408, 413 or 415."""
     content, kind = body.content, body.kind
     if content is None:
         content, kind = await read_bytes(body.request, body.config), media_type(body.request)
@@ -89,7 +89,7 @@ def media_type(request: Request) -> str:
 
 
 def declared_bytes(request: Request) -> int:
-    """Return the length of the body that the request states, or 0 if it is not a number."""
+    """Return the value of Content-Length in bytes, or 0 if it is not a number."""
     text = request.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
@@ -105,10 +105,10 @@ def parse_form(body: bytes) -> dict[str, str]:
 async def read_bytes(request: Request, config: ApiConfig, limit: int | None = None) -> bytes:
     """Read the whole body; raise Problem 400, 408 or 413.
 
-    `limit` is its greatest length in bytes and replaces `config.body_bytes`.
+    `limit` is the maximum length in bytes; it replaces `config.body_bytes`.
     """
     limit = limit or config.body_bytes
-    too_large = Problem(413, f"The body may be {limit} bytes long.")
+    too_large = Problem(413, f"The body may be at most {limit} bytes long.")
     if declared_bytes(request) > limit:
         raise too_large
     body = bytearray()

@@ -26,24 +26,24 @@ class ApiConfig:
     list_rows: int = 1_000_000
     list_seconds: float = 600.0
     connections: int = 10
-    """Maximum number of connections to the database, besides those for prepared reads."""
+    """Maximum number of connections to the database, not counting those for prepared reads."""
     readers: int = 4
     """Maximum number of connections for prepared reads of lists and details."""
     clients: int = 500
-    """Maximum number of client connections; idle ones are closed for new ones, beyond that 503."""
+    """Maximum number of client connections. An idle connection is closed for a new one; if none is idle: 503."""
     body_bytes: int = 2**20
     body_seconds: float = 30.0
     """Time in which a client must send a JSON body."""
     documentation: Path | None = None
-    """Folder of the documentation site, which is shown at /docs/; None: it was not built."""
+    """Folder of the documentation site that is shown at /docs/; None: the site was not built."""
     uploads: str | None = None
-    """Folder or `s3://` prefix for uploaded files; None: the server accepts none."""
+    """Folder or `s3://` prefix for uploaded files; None: the server accepts no uploads."""
     try_upload: Callable[[DryRunUpload], int] | None = None
     """Counts the files that an upload would replace; raises RasterError or TransientError. None: no dry runs."""
     schedules: Callable[[], Sequence[ScheduleEntry]] | None = None
-    """Returns the definitions of a sources.toml with their schedules; raises CatalogueError. None: none is known."""
+    """Returns the definitions of a sources.toml with schedules; raises CatalogueError. None: no file is served."""
     prefect_pages: str | None = None
-    """Address of Prefect's pages, to which pages of runs link; None: not known."""
+    """URL of Prefect's pages, to which pages of runs link; None: unknown."""
     upload_bytes: int = 10 * 2**30
     upload_reserve_bytes: int = 2**30
     roots: tuple[Root, ...] = ()
@@ -51,7 +51,7 @@ class ApiConfig:
     """Limits of one file whose pixels are read."""
     pixel_seconds: float = 20.0
     pixel_requests: int = 32
-    """Requests for pixels that one process has at once."""
+    """Maximum number of simultaneous requests for pixels in one process."""
     read_pixels: int = 500_000_000
     picture_files: int = 2000
     data_pixels: int = 25_000_000

@@ -1,7 +1,7 @@
-"""Filters that can keep PostgreSQL busy for minutes: each has a time limit, and two requests run at once.
+"""Limits filters that can keep PostgreSQL busy for minutes: each has a time limit, and two requests run at once.
 
-A regular expression or a geometry with many points can take any time. These queries run on connections of their own,
-which are closed afterwards, because a connection keeps up to 100 MB for each regular expression that it compiled.
+A regular expression or a geometry with many points can take any time. These queries run on separate connections, which
+are closed afterwards, because a connection keeps up to 100 MB for each regular expression that it compiled.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ ReadRows = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 OPERATORS = {"regex": "~", "iregex": "~*"}
 GEOMETRIES = ("geometry", "in_bbox", "bbox")
 SIMPLE_COMMAS = 200
-"""A geometry with more commas, about one for each point, is costly."""
+"""A geometry with more commas is costly; WKT has about one comma for each point."""
 EXPRESSION_SECONDS = 2.0
 """Time limit of a query with a regular expression."""
 GEOMETRY_SECONDS = 10.0
 """Time limit of a query with a costly geometry."""
 SLOTS = 2
-"""Costly requests that run at once, in all processes that serve this database."""
+"""Maximum number of costly requests at once, in all processes that serve this database."""
 SECONDS_TO_WAIT = 10.0
 """How long a request waits for a slot."""
 SECONDS_AT_NORMAL_PRIORITY = 0.2
 LOWEST_PRIORITY = 19
 """The nice value of the server process after that."""
 CANCELLED_WHILE_COMPILED = "operation cancelled"
-"""PostgreSQL's message, with the SQLSTATE of an invalid expression, when the time ended before it was compiled."""
+"""PostgreSQL's message when the time limit ends during compilation; it has the SQLSTATE of an invalid expression."""
 SECONDS_BETWEEN_ATTEMPTS = 0.02
 LOCK_KIND = 0x52454758
 """First key of our advisory locks ("REGX"); the second is the slot."""
@@ -64,16 +64,16 @@ class Costly:
     seconds: float
     """Time limit of the whole query."""
     advice: str
-    """What to do when that does not suffice."""
+    """What the user can do when the time limit is exceeded."""
     operator: str = ""
     """The operator of a regular expression."""
 
 
 def costly_in(query: Mapping[str, str], filters: tuple[Filter, ...]) -> dict[str, Costly]:
     """Return the costly parameters of a query string."""
-    known, costly = filters_by_parameter(filters), {}
+    by_parameter, costly = filters_by_parameter(filters), {}
     for name, text in query.items():
-        filter, lookup = known.get(name, (None, ""))
+        filter, lookup = by_parameter.get(name, (None, ""))
         if filter is None or not text:
             continue
         if lookup in OPERATORS:
@@ -92,7 +92,7 @@ class CostlyQueries:
         self._engine = new_database(config, SLOTS).engine
         self._is_local = config.private_database
         self._queue = asyncio.Semaphore(SLOTS)
-        """Requests of this process wait here, so that few ask the database for a free slot."""
+        """Requests of this process wait for this lock, so that few of them poll the database for a free slot."""
 
     async def run(
         self,
@@ -100,9 +100,9 @@ class CostlyQueries:
         work: Callable[[ReadRows], Awaitable[Result]],
         snapshot: str | None = None,
     ) -> Result:
-        """Return the result of `work`; raise Problem 400 that names what takes too long, 503 when too many wait.
+        """Return the result of `work`; raise Problem 400 that names the slow parameters, 503 when too many wait.
 
-        With the name of an exported `snapshot`, `work` sees the same state of the database.
+        With the name of an exported `snapshot`, `work` sees the database in the state of that snapshot.
         """
         deadline = monotonic() + SECONDS_TO_WAIT
         try:
@@ -117,7 +117,7 @@ class CostlyQueries:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection and close it at the end; raise Problem 503 when the database is away."""
+        """Open a connection and close it at the end; raise Problem 503 when the database does not answer."""
         with translate_errors():
             async with self._engine.connect() as connection:
                 async with connection.begin():
@@ -134,7 +134,7 @@ class CostlyQueries:
 
         def lower() -> None:
             if self._is_local:
-                with suppress(OSError):  # another user's process, or one that has just ended
+                with suppress(OSError):  # the process belongs to another user, or has just ended
                     os.setpriority(os.PRIO_PROCESS, pid, LOWEST_PRIORITY)
 
         return asyncio.get_running_loop().call_later(SECONDS_AT_NORMAL_PRIORITY, lower)
@@ -151,7 +151,7 @@ async def _run_in_slot(
     deadline: float,
     snapshot: str | None,
 ) -> Result:
-    """Run `work` in a transaction that holds a slot, which other processes see too."""
+    """Run `work` in a transaction that holds a slot; the slots are shared by all processes."""
     while True:
         async with connection.begin():
             if snapshot:
@@ -166,7 +166,7 @@ async def _run_in_slot(
 
 
 def _lock_free_slot() -> Select[Any]:
-    """Lock a free slot until the transaction ends; no row if there is none."""
+    """Return the statement that locks a free slot until the transaction ends; it returns no row if none is free."""
     slots = values(column("slot"), name="slots").data([(slot,) for slot in range(SLOTS)])
     locked = func.pg_try_advisory_xact_lock(LOCK_KIND, slots.c.slot)
     return select(slots.c.slot).where(locked).limit(1)
@@ -220,5 +220,5 @@ async def _check_expressions(
 
 def _busy() -> Problem:
     return unavailable(
-        "Other costly filters are at work; try again later, or without regular expressions and large geometries."
+        "Other costly filters are running; try again later, or without regular expressions and large geometries."
     )

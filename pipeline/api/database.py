@@ -1,4 +1,4 @@
-"""The database as the API uses it: a pool of asynchronous connections that survives restarts of PostgreSQL."""
+"""The database connections of the API: an asynchronous pool that survives restarts of PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -62,8 +62,8 @@ class Database:
     async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
         """Run and commit one statement, in one round trip, and return all rows.
 
-        A pooler needs a transaction, because the time limit holds for one. Raises Problem 503 when the database is
-        away or slow.
+        A pooler needs a transaction, because the time limit is set for a transaction. Raises Problem 503 when the
+        database does not answer or is slow.
         """
         with translate_errors():
             async with (
@@ -84,15 +84,15 @@ class Database:
     ) -> Result:
         """Run `work` in one transaction and commit it unless it raises; repeat it after a serialization failure.
 
-        It holds one of the writers' slots, or one of `slots`, so that transactions which wait for a lock leave
-        connections to readers.
+        The transaction holds one of the writers' slots, or one of `slots`, so that transactions that wait for a lock
+        leave connections for readers.
         """
         semaphore = slots or self._writers
         try:
             async with asyncio.timeout(self._seconds):
                 await semaphore.acquire()
         except TimeoutError as error:
-            raise unavailable("Too many changes wait for others; try again later.") from error
+            raise unavailable("Too many changes are waiting; try again later.") from error
         try:
             return await self._attempt(work)
         finally:
@@ -185,13 +185,13 @@ def original(error: DatabaseError) -> BaseException | None:
 
 
 def sqlstate(error: DatabaseError) -> str:
-    """Return the five-letter code of an error; empty when the connection itself failed."""
+    """Return the SQLSTATE of an error, five characters; empty when the connection itself failed."""
     return getattr(original(error), "sqlstate", None) or ""
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise Problem instead of errors of the database that are not a fault of ours."""
+    """Raise Problem for errors of the database that are not caused by a bug of ours."""
     try:
         yield
     except PoolTimeout as error:
@@ -204,20 +204,22 @@ def translate_errors() -> Iterator[None]:
 
 
 def problem_of(error: DatabaseError) -> Problem | None:
-    """Return the answer to an error of the database; None for a fault of ours."""
+    """Return the answer to an error of the database; None for an error that a bug of ours causes."""
     state = sqlstate(error)
     if state == CANCELLED:
         return unavailable("The query took too long; ask for less, or try again later.")
     if state == READ_ONLY:
         return unavailable(
-            "The database takes no changes now, as on a read-only standby; try again later."
+            "The database accepts no changes now, for example because it is a read-only standby; try again later."
         )
     connection_errors = psycopg.OperationalError | psycopg.InterfaceError
     is_lost = not state and isinstance(original(error), connection_errors)
     if state.startswith(AWAY) or state in RETRIABLE or is_lost:
         return unavailable()
     if state.startswith(CONFLICT):
-        return Problem(400, "The change contradicts what is stored; read it again and repeat.")
+        return Problem(
+            400, "The change conflicts with the stored data; read them again and repeat the change."
+        )
     if state.startswith(DATA):
         return Problem(400, f"A value is not usable: {database_reason(error).rstrip('.')}.")
     return None

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 SEARCH_STYLE = "'sha256-NwSx/R2V/U4jnW0Tq5pQ53Y/rzPVJ4dqE7D6UTA/J1k='"
-"""The style of the search box, which a script of zensical adds to the page."""
+"""The hash of the style of the search box, which a script of zensical adds to the page."""
 POLICY = (
     "default-src 'none'; script-src 'self'{hashes}; style-src 'self' {style}; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ class WholeFiles(StaticFiles):
 
 
 class DocumentationFiles(WholeFiles):
-    """The pages, each with a policy that allows its own inline scripts by their hashes, and no others."""
+    """Serves the pages, each with a policy that allows only its own inline scripts, by their hashes."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -46,7 +46,7 @@ class DocumentationFiles(WholeFiles):
 
 @lru_cache(maxsize=256)
 def content_policy(path: str, _changed: int) -> str:
-    """Return the Content-Security-Policy of a page that was last changed at this time."""
+    """Return the Content-Security-Policy of a page; the time of its last change is part of the key of the cache."""
     scripts = INLINE_SCRIPT.findall(Path(path).read_bytes())
     digests = {base64.b64encode(hashlib.sha256(script).digest()).decode() for script in scripts}
     return POLICY.format(

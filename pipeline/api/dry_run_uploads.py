@@ -1,4 +1,4 @@
-"""Limits on files of dry runs: a few for each organisation, of which one is read at a time, in all processes."""
+"""Limits the files of dry runs in all processes: a few for each organisation, and one of them is read at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,15 +11,15 @@ from pipeline.api.shared_memory import TO_COME, SharedMemory
 from pipeline.storage.uploads import UnnamedUpload
 
 MAX_READERS = 2
-"""Files that are read at once, each by its own process."""
+"""Maximum number of files that are read at once, each in its own process."""
 MAX_FILES = 4
-"""Files of one organisation that are received, waiting or read."""
+"""Maximum number of files of one organisation that are being received, waiting or being read."""
 READERS = range(MAX_READERS)
-"""The locks of the readers; those of the organisations follow."""
+"""The locks of the readers; the locks of the organisations follow them."""
 SECONDS_BETWEEN_CHECKS = 0.1
-"""How often the server checks whether a reader is free and the waiting client still connected."""
+"""Interval at which the server checks for a free reader, and whether the waiting client is still connected."""
 AHEAD = 64 * 2**20
-"""Bytes of the disk reserved for a file beyond those that arrived: a client may announce a size and never send it."""
+"""Bytes reserved on the disk beyond those that arrived; not more, as a client may announce a size and never send it."""
 
 
 class DryRunSlots:
@@ -28,7 +28,7 @@ class DryRunSlots:
     def __init__(self, shared: SharedMemory) -> None:
         self._shared = shared
         self._announced: dict[UnnamedUpload, int] = {}
-        """The size that each file will have, of all files that this process receives."""
+        """The final size of each file that this process receives."""
 
     @contextmanager
     def slot(self, organisation_id: int) -> Iterator[None]:
@@ -36,7 +36,7 @@ class DryRunSlots:
         with self._shared.lock_one(_locks_of(organisation_id)[1:]) as is_held:
             if not is_held:
                 raise unavailable(
-                    f"{MAX_FILES} dry runs of this organisation are under way; send the file again later."
+                    f"{MAX_FILES} dry runs of this organisation are in progress; send the file again later."
                 )
             yield
 
@@ -56,26 +56,26 @@ class DryRunSlots:
                 raise Problem(400, "The client disconnected.")
 
     def announce(self, upload: UnnamedUpload, size: int) -> None:
-        """Record the size that a file will have."""
+        """Record the final size of a file."""
         self._announced[upload] = size
 
     def forget(self, upload: UnnamedUpload) -> None:
-        """Forget a file after it was received or given up."""
+        """Delete the record of a file that was received or abandoned."""
         self._announced.pop(upload, None)
         self._share_bytes_to_come()
 
     def bytes_to_come(self) -> int:
-        """Return the bytes that the files of all processes will still need on the disk, `AHEAD` for each at most."""
+        """Return the bytes that the files of all processes still need on the disk, at most `AHEAD` for each."""
         self._share_bytes_to_come()
         return int(self._shared.total(TO_COME))
 
     def _share_bytes_to_come(self) -> None:
-        """Tell the other processes how many bytes the files of this one will still need."""
+        """Share with the other processes how many bytes the files of this process still need."""
         to_come = [size - upload.size for upload, size in self._announced.copy().items()]
         self._shared.own[TO_COME] = sum(min(AHEAD, max(0, size)) for size in to_come)
 
 
 def _locks_of(organisation_id: int) -> range:
-    """Return the lock for reading a file of an organisation, and those of its slots."""
+    """Return the lock for reading a file of an organisation, followed by the locks of its slots."""
     first = MAX_READERS + organisation_id * (1 + MAX_FILES)
     return range(first, first + 1 + MAX_FILES)

@@ -1,4 +1,4 @@
-"""One URL of the API: the caller, the answers of its methods, and every error in one envelope."""
+"""The base class of the endpoints: it finds the caller, calls the method's handler, and puts errors in one envelope."""
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ RENDERS = ("application/json", "text/html")
 
 @dataclass(frozen=True)
 class Api:
-    """What all endpoints share."""
+    """The objects that all endpoints share."""
 
     config: ApiConfig
     database: Database
@@ -68,13 +68,13 @@ class Api:
 
     @cached_property
     def dry_run(self) -> "Api":
-        """The same with a database that rolls writes back."""
+        """The same objects with a database that rolls writes back."""
         return replace(self, database=self.database.dry_run())
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, with the parts that all endpoints need."""
+    """One request, parsed as far as all endpoints need."""
 
     api: Api
     request: Request
@@ -85,7 +85,7 @@ class Call:
     session: str
     """The session cookie of a caller who signed in to the pages; empty for all others."""
     dry_run: bool = False
-    """Whether a write is only validated and answered; the database of `api` rolls it back."""
+    """Whether a write is only validated; the database of `api` rolls it back."""
 
     def as_dry_run(self) -> "Call":
         """Return the same call as a dry run."""
@@ -93,7 +93,7 @@ class Call:
 
     @property
     def method(self) -> str:
-        """The method that the form of a page or the request asks for."""
+        """The method that the form of a page names, or that of the request."""
         return self.body.method or self.request.method
 
     @property
@@ -102,7 +102,7 @@ class Call:
         return not wants_html(self.request, self.query.get("format"))
 
     def check_token(self, token: str | None) -> None:
-        """Raise Problem 403 for a write by session that may come from another site."""
+        """Raise Problem 403 for a write by session that another site may have sent."""
         check_write(self.request, self.api.config, self.session, token)
 
     @property
@@ -131,10 +131,10 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 
 class View:
-    """What answers the requests for one path."""
+    """Answers the requests for one path."""
 
     path = "none"
-    """With names instead of values, such as /api/v4/rastersources/{uuid}/; set by the routes."""
+    """The path with names instead of values, such as /api/v4/rastersources/{uuid}/; set by the routes."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -163,7 +163,7 @@ class Endpoint(View):
     """One URL of the API; a subclass has a handler for each method that it allows: get, post, put, patch, delete."""
 
     row_of: Resource | None = None
-    """The resource whose row the path names, if it names one."""
+    """The resource of the row that the path names; None if it does not name a row."""
     title = ""
     description = ""
     fields: Sequence[Field] = ()
@@ -172,27 +172,27 @@ class Endpoint(View):
     orders: Sequence[str] = ()
     """Names of the orders of a list."""
     parameters: Sequence[Parameter] = ()
-    """Query parameters besides format and filters."""
+    """Query parameters other than format and filters."""
     examples: Sequence[str] = ()
-    """Query strings for the page."""
+    """Query strings that the page shows as examples."""
     schema: Mapping[str, Any] = {"type": "object"}
-    """JSON Schema of the answer to GET, where no resource defines it."""
+    """JSON Schema of the answer to GET, if no resource defines it."""
     formats: Sequence[str] = FORMATS
     """Values of the parameter format."""
     media_type: str | None = None
-    """Of the answer to GET, where it is neither JSON nor a page."""
+    """Media type of the answer to GET, if it is neither JSON nor a page."""
     contents: Mapping[str, Mapping[str, Any]] = {}
     """Media types of further formats of the answer to GET, with their JSON Schema."""
     parses: Sequence[str] = (JSON, FORM)
     """Media types of bodies."""
     bodies: Mapping[str, Mapping[str, Any]] = {}
-    """OpenAPI request body of a method, where its fields do not define it."""
+    """OpenAPI request body of a method, if its fields do not define it."""
     answers: Mapping[str, Mapping[str, Any]] = {}
-    """JSON Schema of the 200 of a method, where its fields do not define it."""
+    """JSON Schema of the 200 of a method, if its fields do not define it."""
     problems: Mapping[str, Sequence[int]] = {}
-    """Further statuses of a method, besides those of every URL."""
+    """Error statuses of a method, other than those of every URL."""
     subpaths: Sequence[str] = ()
-    """Paths that continue this one by a word, which pages link; set by the routes."""
+    """Paths one word longer than this one, to which pages link; set by the routes."""
 
     @cached_property
     def known_parameters(self) -> frozenset[str]:
@@ -217,13 +217,13 @@ class Endpoint(View):
             answer = await self.answer(request)
         except Problem as problem:
             answer = problem_answer(problem)
-        except CancelledError:  # the server stops and has waited long enough
+        except CancelledError:  # the server stops and its time for open requests has ended
             answer = problem_answer(unavailable("The server is stopping; send the request again."))
         unknown = self.notes(state.query)
         answer = replace(answer, headers={**answer.headers, **warning_header(unknown)})
         if answer.media_type or answer.status == 304:
             return binary_response(answer, request, self.allowed)
-        deleted = answer.status == 204 and request.method == "DELETE"  # leaves nothing to show
+        deleted = answer.status == 204 and request.method == "DELETE"  # there is nothing to show
         if deleted or not wants_html(request, state.query.get("format")):
             return json_response(answer, request, self.allowed)
         if answer.question:
@@ -257,7 +257,7 @@ class Endpoint(View):
         return await handler(call)
 
     async def ask(self, call: Call, delete: Handler) -> Answer:
-        """Return the question before a deletion; raise Problem if the deletion could not succeed even by force."""
+        """Return the question before a deletion; raise Problem if even a forced deletion could not succeed."""
         try:
             answer = await delete(call.as_dry_run())
         except Problem as problem:
@@ -267,7 +267,7 @@ class Endpoint(View):
         return Answer(None, question=await self.question(call, answer))
 
     async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002 - subclasses read it
-        """Return the question before a deletion; `answer` is that of its dry run."""
+        """Return the question before a deletion; `answer` is the answer of its dry run."""
         return Question([], call.body.typed)
 
     async def forms(self, call: Call | None, body: Body | None, answer: Answer) -> list[Form]:
@@ -284,25 +284,25 @@ class Endpoint(View):
     async def check_sender(self, call: Call) -> None:
         """Raise Problem 401, 403, 404 or 405 before the body is read."""
         by_page = call.method == "POST" and media_type(call.request) == FORM
-        if not (by_page and set(self.methods) - {"GET"}):  # the form names its method
+        if not (by_page and set(self.methods) - {"GET"}):  # the body of the form names its method
             self.handler(call.method)
         require_login(call.caller)
         if not await self.may_write(call):
             raise forbidden()
 
     def shown_method(self, call: Call) -> str:
-        """Return the method to answer: a page shows OPTIONS for its button, and where there is no GET."""
+        """Return the method to answer: for the button of a page, and for a page without GET, it is OPTIONS."""
         if call.method not in ("GET", "HEAD"):
             return call.method
         described = "GET" not in self.methods or call.query.get(PAGE_METHOD) == "OPTIONS"
         return "OPTIONS" if described and not call.wants_json else call.method
 
     def reads_token(self, call: Call) -> bool:  # noqa: ARG002 - subclasses read it
-        """Return whether the endpoint itself checks the CSRF token, in a form that it reads while it arrives."""
+        """Return whether the endpoint itself checks the CSRF token, because it parses the form while it arrives."""
         return False
 
     async def offers_forms(self, call: Call) -> bool:
-        """Return whether a page has forms: for callers who signed in to the pages and may write here."""
+        """Return whether the page shows forms: only for callers who signed in to the pages and may write here."""
         try:
             return bool(call.session) and await self.may_write(call)
         except Problem:
@@ -322,12 +322,12 @@ class Endpoint(View):
         return handler
 
     async def options(self, call: Call) -> Answer:
-        """Describe the URL as Django REST Framework does."""
+        """Return the metadata of the URL in the form of Django REST Framework."""
         await self.check_exists(call)
         return Answer(describe(self))
 
     async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if what the path names does not exist for the caller."""
+        """Raise Problem 404 if the object in the path does not exist for the caller."""
         if self.row_of:
             await read_row(call, self.row_of)
 

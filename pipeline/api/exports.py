@@ -1,4 +1,4 @@
-"""Data that are written while their client waits for a task: into the storage of uploads, one after the other."""
+"""Writes windows of data for tasks: one after the other, to the storage of uploads, while the client polls the task."""
 
 import asyncio
 from contextlib import suppress
@@ -18,27 +18,27 @@ from pipeline.raster.pixels.requests import Export, PixelLimits
 from pipeline.storage.uploads import UploadStore
 
 CHUNK_BYTES = 2**20
-STOPPED = "The server stopped while it wrote the file; ask again."
+STOPPED = "The server stopped while it wrote the file; send the request again."
 
 
 class ExportService:
-    """This server process as a writer of files for clients: it has a process of its own for them."""
+    """Writes files for the clients of this server process, in a separate process."""
 
     def __init__(self, config: ApiConfig, database: Database, receiver: UploadReceiver) -> None:
         self._config, self._database, self._receiver = config, database, receiver
         self._process = PixelProcess(config.budget)
         self._turn = asyncio.Lock()
         self._running: dict[asyncio.Task[None], str] = {}
-        """The URI of the file that each writes."""
+        """The URI of the file that each task writes."""
 
     async def begin(self, request: Export, pixels_read: int, filename: str) -> UUID:
-        """Record a file, begin to write it and return the uuid of its task; raise Problem 400 if too many wait."""
+        """Record a file, start writing it and return the uuid of its task; raise Problem 400 if too many wait."""
         if len(self._running) >= self._config.pixel_requests:
-            raise Problem(400, "Too many files are being written; ask again later.")
+            raise Problem(400, "Too many files are being written; send the request again later.")
         store = await self._receiver.open()
-        uri, number = store.new_uri(), self._receiver.number
+        uri, receiver = store.new_uri(), self._receiver.number
         (row,) = await self._database.rows(
-            QUERIES["create"], uri=uri, receiver=number, filename=filename
+            QUERIES["create"], uri=uri, receiver=receiver, filename=filename
         )
         limits = PixelLimits(self._config.task_seconds, max(self._config.read_pixels, pixels_read))
         task = asyncio.create_task(self._write(request, limits, store, uri))
@@ -50,16 +50,16 @@ class ExportService:
     async def _write(
         self, request: Export, limits: PixelLimits, store: UploadStore, uri: str
     ) -> None:
-        """Write the file and settle its task."""
+        """Write the file and record the outcome of its task."""
         try:
             async with self._turn:
                 await self._database.execute(QUERIES["start"], uri=uri)
                 file = await asyncio.to_thread(self._process.ask, request, limits)
                 await asyncio.to_thread(self._store, file, store, uri)
             await self._receiver.hold_lock()
-            number = self._receiver.number
+            receiver = self._receiver.number
             await self._database.execute(
-                QUERIES["finish"], uri=uri, receiver=number, seconds=SECONDS_KEPT
+                QUERIES["finish"], uri=uri, receiver=receiver, seconds=SECONDS_KEPT
             )
         except RastersourcesError as error:
             await self._fail(store, uri, pixel_problem(error))
@@ -67,7 +67,7 @@ class ExportService:
             await self._fail(store, uri, problem)
 
     def _store(self, file: BinaryIO, store: UploadStore, uri: str) -> None:
-        """Copy a file into the storage. Raises TransientError if it does not take the file."""
+        """Copy a file into the storage. Raises TransientError if that fails."""
         with file:
             size = file.seek(0, 2)
             file.seek(0)
@@ -87,12 +87,12 @@ class ExportService:
         if isinstance(detail, dict):
             detail = " ".join(f"{name}: {' '.join(texts)}" for name, texts in detail.items())
         number = self._receiver.number
-        with suppress(Problem):  # while the database is away; the sweep does it later
+        with suppress(Problem):  # if the database does not answer, the sweep does this later
             await self._database.execute(QUERIES["fail"], uri=uri, receiver=number, detail=detail)
             await discard_unneeded(self._database, store, [uri])
 
     async def close(self) -> None:
-        """End the process; tell the clients that wait."""
+        """End the process, and mark the tasks of waiting clients as failed."""
         running = dict(self._running)
         for task in running:
             task.cancel()

@@ -1,4 +1,4 @@
-"""GeoParquet, written in a process of its own: its library would double the memory of each process of the API."""
+"""Writes GeoParquet in a separate process: pyarrow would double the memory of each process of the API."""
 
 import asyncio
 import sys
@@ -18,18 +18,20 @@ PART_BYTES = 2**18
 
 
 class WriterEnded(Exception):
-    """The process ended before the file did; its messages are on the server's standard error."""
+    """The process ended before it had written the whole file; its messages are on the server's standard error."""
 
 
 async def write_geoparquet(batches: AsyncIterator[Batch]) -> AsyncGenerator[bytes, None]:
-    """Yield a GeoParquet file with `FLAT_COLUMNS`, the geometry and the box around it."""
+    """Yield a GeoParquet file in parts; its columns are `FLAT_COLUMNS`, the geometry and its bounding box."""
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", MODULE,
             stdin=PIPE, stdout=PIPE, env=child_environment(), start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        raise unavailable("No process to write the file starts; try again later.") from error
+        raise unavailable(
+            "The process that writes the file does not start; try again later."
+        ) from error
     assert process.stdout
     feeding = asyncio.create_task(_feed(process, batches))
     try:
@@ -45,7 +47,7 @@ async def write_geoparquet(batches: AsyncIterator[Batch]) -> AsyncGenerator[byte
 
 
 async def _feed(process: Process, batches: AsyncIterator[Batch]) -> None:
-    """Send the kinds of the columns, then the rows, one on each line; kill the process when the rows fail."""
+    """Send the kinds of the columns, then the rows, one on each line; kill the process if reading the rows fails."""
     assert process.stdin
     try:
         kinds = {name: column.kind for name, column in FLAT_COLUMNS.items()}

@@ -11,12 +11,12 @@ API = "/api/v4"
 LOGIN = "/accounts/login/"
 LOGOUT = "/accounts/logout/"
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
-"""The Host headers that may appear in hyperlinks."""
+"""The values of the header Host that may appear in hyperlinks."""
 
 
 @dataclass(frozen=True)
 class Links:
-    """The hyperlinks of one answer; each carries the request's `format=` along."""
+    """Builds the hyperlinks of one answer; each has the request's `format=`."""
 
     base: str
     """Base URL without a slash at its end."""
@@ -32,7 +32,7 @@ class Links:
 
     @property
     def query(self) -> str:
-        """The query string of a hyperlink."""
+        """The query string that is added to every hyperlink: empty, or the format."""
         return f"?{urlencode({'format': self.format})}" if self.format else ""
 
     def page(self, path: str, query: Mapping[str, str], **changes: object) -> str:

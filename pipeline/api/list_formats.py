@@ -1,4 +1,4 @@
-"""The list of raster sources in the formats of other programs: GeoJSON, CSV and GeoParquet, written batch by batch."""
+"""Writes the list of raster sources as GeoJSON, CSV or GeoParquet, batch by batch."""
 
 import csv
 import io
@@ -25,24 +25,24 @@ Parts = AsyncGenerator[bytes, None]
 
 @dataclass(frozen=True)
 class ListFormat:
-    """How a list is written."""
+    """A format of the list, and how it is written."""
 
     title: str
     """Its name for people."""
     media_type: str
     filename: str
     select: Write
-    """What is selected of each row."""
+    """Returns the columns that are selected for each row."""
     write: Callable[[AsyncIterator[Batch]], Parts]
     schema: Mapping[str, Any]
     """JSON Schema, for OpenAPI."""
     parameters: str = ""
-    """Of the media type."""
+    """Parameters of the media type."""
 
 
 async def write_geojson(batches: AsyncIterator[Batch]) -> Parts:
-    """Yield a FeatureCollection, a feature on each line; its bounds are known at its end."""
-    around, separator = Around(), b"\n"
+    """Yield a FeatureCollection with a feature on each line; its bbox comes last, because it is computed on the way."""
+    around, separator = BoundingBox(), b"\n"
     yield b'{"type":"FeatureCollection","features":['
     async for rows in batches:
         for _, *box in rows:
@@ -54,7 +54,7 @@ async def write_geojson(batches: AsyncIterator[Batch]) -> Parts:
 
 
 async def write_csv(batches: AsyncIterator[Batch]) -> Parts:
-    """Yield CSV as RFC 4180 defines it, with the names of the columns first."""
+    """Yield CSV (RFC 4180) with the names of the columns in the first line."""
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(FLAT_COLUMNS)
@@ -68,34 +68,34 @@ async def write_csv(batches: AsyncIterator[Batch]) -> Parts:
 
 
 def read_objects(rows: Batch) -> list[dict[str, Any]]:
-    """Return the objects of a batch."""
-    found: list[dict[str, Any]] = orjson.loads(f"[{','.join(text for (text,) in rows)}]")
-    return found
+    """Parse the JSON objects of a batch."""
+    objects: list[dict[str, Any]] = orjson.loads(f"[{','.join(text for (text,) in rows)}]")
+    return objects
 
 
-class Around:
-    """The box around boxes, which crosses the antimeridian where that makes it narrower (RFC 7946, 5.2)."""
+class BoundingBox:
+    """The box around boxes, in degrees; it crosses the antimeridian where that makes it narrower (RFC 7946, 5.2)."""
 
     def __init__(self) -> None:
         self._south, self._north = 90.0, -90.0
         self._sides = dict.fromkeys((-180.0, 0.0), ((inf, 0.0), (-inf, 0.0)))
-        """For maps that begin at these longitudes: the least west and greatest east, each as its place on the map and
-        as a longitude."""
+        """The west and east edges on maps that start at longitude -180 and at 0: each as its place on that map and as a
+        longitude."""
 
     def add(self, west: float | None, south: float, east: float, north: float) -> None:
-        """Take a box in; nothing without a west."""
+        """Extend the box by another one; ignore a box without a west."""
         if west is None:
             return
         self._south, self._north = min(self._south, south), max(self._north, north)
         for start, (least, most) in self._sides.items():
-            left = (west + 360 if west < start else west), west
-            right = (east + 360 if east <= start else east), east
-            if right < left or east - west == 360:
-                left, right = (start, -180.0), (start + 360, 180.0)
-            self._sides[start] = min(least, left), max(most, right)
+            left_edge = (west + 360 if west < start else west), west
+            right_edge = (east + 360 if east <= start else east), east
+            if right_edge < left_edge or east - west == 360:
+                left_edge, right_edge = (start, -180.0), (start + 360, 180.0)
+            self._sides[start] = min(least, left_edge), max(most, right_edge)
 
     def box(self) -> list[float] | None:
-        """Return west, south, east and north; None around nothing."""
+        """Return west, south, east and north; None if no box was added."""
         if self._south > self._north:
             return None
         west, east = min(self._sides.values(), key=lambda sides: sides[1][0] - sides[0][0])

@@ -1,4 +1,4 @@
-"""The media types of a body in OpenAPI: an object as JSON, or its text properties as a form."""
+"""The media types of a body in OpenAPI: an object in JSON, or a form with its text properties."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def body_content(schema: Mapping[str, Any]) -> Schema:
 
 
 def as_text(schema: Mapping[str, Any]) -> Schema | None:
-    """Return the texts that a schema accepts, or None if it accepts no text."""
+    """Return the schema of the strings that a schema accepts, or None if it accepts no string."""
     described = {"description": schema["description"]} if "description" in schema else {}
     choices = [part for part in map(as_text, schema.get("anyOf", ())) if part]
     if choices:
@@ -32,5 +32,5 @@ def as_text(schema: Mapping[str, Any]) -> Schema | None:
 
 
 def json_content(schema: Mapping[str, Any]) -> Schema:
-    """Return the media type for programs."""
+    """Return the OpenAPI content for JSON."""
     return {JSON: {"schema": schema}}

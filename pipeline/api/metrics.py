@@ -1,6 +1,7 @@
 """Metrics for Prometheus, counted in memory that all processes of the server share.
 
-`prometheus_client` only writes the text: it shares numbers through files, which a killed server would leave behind.
+`prometheus_client` only writes the text. It could count too, but shares counts between processes in files, and a killed
+server would leave these behind.
 """
 
 from bisect import bisect_left
@@ -26,7 +27,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Upper bounds of the histogram of response times, in seconds."""
 BOUNDS = [*(str(float(bound)) for bound in BUCKETS), "+Inf"]
 BLOCK = len(STATUSES) + len(BOUNDS) + 1
-"""Numbers for a method and a route: a count for each status and each bucket, and the sum of seconds."""
+"""Counters of a method and a route: one for each status, one for each bucket, and the sum of the seconds."""
 
 
 class RequestCounts(Collector):
@@ -35,18 +36,18 @@ class RequestCounts(Collector):
     def __init__(self, shared: SharedMemory, routes: Iterable[str]) -> None:
         self.shared = shared
         keys = product(METHODS, sorted({*routes, NO_ROUTE}))
-        self._blocks = {key: COUNTS + BLOCK * number for number, key in enumerate(keys)}
+        self._blocks = {key: COUNTS + BLOCK * index for index, key in enumerate(keys)}
 
     def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; clients cannot create labels."""
-        own = self.shared.own
+        """Count a request; unknown methods and paths share a label, so that clients cannot create labels."""
+        row = self.shared.own
         begin = self._blocks[method if method in KNOWN_METHODS else "other", route]
-        own[begin + STATUSES[status]] += 1
-        own[begin + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
-        own[begin + BLOCK - 1] += seconds
+        row[begin + STATUSES[status]] += 1
+        row[begin + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
+        row[begin + BLOCK - 1] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of all processes together."""
+        """Yield the metrics, summed over all processes."""
         prefix, names = "rastersources_request", ("method", "route", "status")
         requests = CounterMetricFamily(f"{prefix}s", "Requests answered.", labels=names)
         seconds = HistogramMetricFamily(f"{prefix}_seconds", "Time to answer.", labels=names[:2])
@@ -83,12 +84,12 @@ class Metrics:
                 status = message["status"]
             await send(message)
 
-        own = self.counts.shared.own
-        own[RUNNING] += 1
+        row = self.counts.shared.own
+        row[RUNNING] += 1
         try:
             await self.app(scope, receive, send_and_record)
         finally:
-            own[RUNNING] -= 1
+            row[RUNNING] -= 1
             self.counts.add(scope["method"], route_of(scope), status, perf_counter() - begin)
 
 

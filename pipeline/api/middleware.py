@@ -23,11 +23,11 @@ SECURITY_HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 NO_ROUTE = "none"
-"""Stands for the route of a path that matches none."""
+"""The route that is counted for paths that match no route."""
 
 
 class SecurityHeaders:
-    """Adds security headers that an answer does not have yet."""
+    """Adds the security headers that an answer does not have yet."""
 
     def __init__(self, app: ASGIApp, cross_origin: bool) -> None:
         self.app, self.headers = app, dict(SECURITY_HEADERS)
@@ -48,10 +48,10 @@ class SecurityHeaders:
 
 
 class Cors(CORSMiddleware):
-    """Lets pages of allowed origins call, and rejects others in the envelope."""
+    """Allows requests by pages of the configured origins; rejects those of other origins with the envelope."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the answer to a browser's question before the request of a page."""
+        """Return the answer to a CORS preflight request."""
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
@@ -77,15 +77,15 @@ class AnswerErrors:
 
         try:
             await self.app(scope, receive, send_and_record)
-        except Exception:  # the last resort: every fault of ours is logged and answered with 500
+        except Exception:  # every unexpected error is logged and answered with 500
             if started or scope["type"] != "http":
                 raise
             logger.exception("%s %s failed", scope["method"], route_of(scope))
             await self.answer(Request(scope))(scope, receive, send)
 
     def answer(self, request: Request) -> Response:
-        """Return a page for people, the envelope for programs."""
-        problem = Problem(500, "Something went wrong here; see the server's log.")
+        """Return a page for browsers, the envelope for programs."""
+        problem = Problem(500, "The server met an unexpected error; see its log.")
         if wants_html(request, request.query_params.get("format")):
             return show_problem(request, problem, self.base_url)
         return JSONResponse(problem.envelope(), problem.status, {"Vary": "Accept"})

@@ -1,4 +1,4 @@
-"""The form of an upload, parsed while it arrives; its file is passed on in pieces and never held in memory."""
+"""Parses the form of an upload while it arrives; the file is passed on in pieces and never held in memory."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +13,11 @@ from pipeline.api.problems import Problem, invalid
 FILE = "file"
 """The field with the raster."""
 MAX_FIELD_BYTES = 64 * 2**10
-"""Bytes of the names and values of all other fields together."""
+"""Maximum size in bytes of the names and values of all other fields together."""
 MAX_PARTS = 100
-"""Fields and files, including those with unknown names."""
+"""Maximum number of fields and files, including those with unknown names."""
 MAX_HEADERS = 8
-"""Headers of a part; RFC 7578 allows three."""
+"""Maximum number of headers of a part; RFC 7578 allows three."""
 MAX_FILENAME_LENGTH = 255
 EXTENDED_NAME = re.compile(r"filename\*\s*=\s*(?:utf-8|iso-8859-1)''([^;\s]+)", re.IGNORECASE)
 """A file name in the form of RFC 5987, which some clients send for names beyond ASCII."""
@@ -26,9 +26,9 @@ IDENTITY_ENCODINGS = ("", "7bit", "8bit", "binary")
 
 
 class UploadForm:
-    """A form in multipart/form-data, of which `write` takes the next bytes.
+    """Parses a form in multipart/form-data; `write` parses the next bytes.
 
-    `begin` gets the fields before the file when the file starts; `sink` gets the bytes of the file.
+    When the file starts, `begin` is called with the fields before it. `sink` is called with the bytes of the file.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class UploadForm:
             )
 
     def write(self, data: bytes) -> None:
-        """Parse the next bytes; raise Problem 400 for an invalid form, and whatever the sink raises."""
+        """Parse the next bytes; raise Problem 400 for an invalid form, and any error of `sink`."""
         with _translate_errors():
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
@@ -81,7 +81,7 @@ class UploadForm:
 
     @property
     def _has_file(self) -> bool:
-        """Whether a file was sent; browsers send one without name and bytes if none was chosen."""
+        """Whether a file was sent; browsers send a part without name and bytes if the user chose no file."""
         return bool(self.filename) or self._size > 0
 
     def _begin_part(self, part: MultipartSegment) -> None:
@@ -111,12 +111,14 @@ class UploadForm:
     def _count(self, size: int) -> None:
         self._bytes_left -= size
         if self._bytes_left < 0:
-            sentence = f"The fields beside the file may be {MAX_FIELD_BYTES} bytes together."
+            sentence = (
+                f"The fields besides the file may have at most {MAX_FIELD_BYTES} bytes together."
+            )
             raise Problem(400, sentence)
 
 
 def _filename(part: MultipartSegment) -> str | None:
-    """Return the name that the client gave, as a text that the database can store. It is never used as a path."""
+    """Return the client's file name as a text that the database can store. It is never used as a path."""
     extended = EXTENDED_NAME.search(part["Content-Disposition"])
     if part.filename is not None:
         name = _text(part.filename)
@@ -128,7 +130,7 @@ def _filename(part: MultipartSegment) -> str | None:
 
 
 def _text(value: str) -> str:
-    """Decode a value that was read as Latin-1, as UTF-8."""
+    """Decode a value as UTF-8; the parser decoded it as Latin-1."""
     return value.encode("latin-1").decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the same tables as the answers."""
+"""Builds the OpenAPI 3.1 document from the fields, filters and parameters of the endpoints."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,11 +68,11 @@ SECURITY_SCHEMES = {
 }
 FORCE = {"type": "object", "properties": {"force": {"enum": [False, True, "false", "true"]}}}
 COMMON_PROBLEMS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
-"""Statuses of every operation, besides its success."""
+"""Error statuses of every operation."""
 
 
 def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
-    """Return the document of all endpoints, for clients that reach them at `server`."""
+    """Return the document of all endpoints; `server` is their base URL."""
     by_path = dict(endpoints)
     problem = answer_content({"$ref": "#/components/schemas/Problem"})
     return {
@@ -80,7 +80,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
         "info": {
             "title": TITLE,
             "version": "4",
-            "description": "A catalogue of rasters and where they are.",
+            "description": "A catalogue of rasters and their location.",
         },
         "servers": [{"url": server}],
         "security": [{}, {"key": []}, {"username": [], "password": []}],
@@ -97,19 +97,19 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
 
 
 def _path_item(path: str, endpoint: Endpoint, by_path: Mapping[str, Endpoint]) -> Schema:
-    item: Schema = {
+    path_item: Schema = {
         method.lower(): _operation(path, endpoint, method) for method in documented(endpoint)
     }
-    if "post" in item:
-        responses = item["post"]["responses"]
+    if "post" in path_item:
+        responses = path_item["post"]["responses"]
         success = responses.get("201") or responses["200"]
         success["links"] = links(path, by_path)
     parameters = [_path_parameter(part[1:-1]) for part in re.findall(r"{\w+}", path)]
-    return {**item, "parameters": parameters} if parameters else item
+    return {**path_item, "parameters": parameters} if parameters else path_item
 
 
 def documented(endpoint: Endpoint) -> list[str]:
-    """Return the methods of an endpoint; HEAD goes without saying."""
+    """Return the methods of an endpoint that the document describes: all except HEAD."""
     return [*endpoint.methods, "OPTIONS"]
 
 
@@ -158,7 +158,7 @@ def _operation(path: str, endpoint: Endpoint, method: str) -> Schema:
 
 
 def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
-    """Return the parameters of a method: GET has filters with all lookups, a write can be a dry run."""
+    """Return the parameters of a method: GET has the filters with all lookups, a write has `dry-run`."""
     if method == "OPTIONS":
         return [_parameter(*FORMAT)]
     if method != "GET":
@@ -172,8 +172,8 @@ def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
     if endpoint.formats != FORMATS:
         pattern = optional_pattern("|".join(endpoint.formats))
         schema, meaning = {**schema, "pattern": pattern}, f"{', '.join(endpoint.formats)}."
-    known = [(name, schema, meaning), *endpoint.parameters]
-    return [*(_parameter(*parameter) for parameter in known), *filters]
+    filters_of_parameters = [(name, schema, meaning), *endpoint.parameters]
+    return [*(_parameter(*parameter) for parameter in filters_of_parameters), *filters]
 
 
 def _parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
@@ -217,7 +217,7 @@ def _answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
 
 
 def request_body(fields: Sequence[Field], *, partial: bool) -> Schema:
-    """Return the body of a write; read-only and unknown fields are ignored."""
+    """Return the request body of a write; the server ignores read-only and unknown fields."""
     written = [field for field in fields if not field.read_only]
     schema: Schema = {
         "type": "object",

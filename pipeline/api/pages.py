@@ -1,4 +1,4 @@
-"""The HTML form of every answer: pages that work without JavaScript."""
+"""Renders every answer as an HTML page that works without JavaScript."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 LINK = re.compile(r"&#34;(https?://(?:[^&\s]|&amp;)*)&#34;")
-"""A string of escaped JSON that is a hyperlink."""
+"""A string in escaped JSON that is a hyperlink."""
 
 
 @cache
 def environment() -> Environment:
-    """Return the templates, which escape every value."""
+    """Return the environment of the templates; it escapes every value."""
     templates = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -74,9 +74,9 @@ def _path_and_query(request: Request) -> str:
 def show_answer(
     endpoint: "Endpoint", answer: Answer, request: Request, notes: Sequence[str], forms: Sequence["Form"]
 ) -> Response:  # fmt: skip
-    """Return an answer as a page, with notes about the request and forms to write with.
+    """Return an answer as a page, with notes about the request and with forms for writing.
 
-    There is no call if the request was rejected before it was parsed.
+    The request has no call if it was rejected before it was parsed.
     """
     query: Mapping[str, str] = request.state.query
     call: Call | None = request.state.call
@@ -93,7 +93,7 @@ def show_answer(
         endpoint.api.config.base_url,
         caller=call.caller if call else ANONYMOUS,
         code=answer.status if answer.status != 204 else 200,
-        # A browser would ask for a password instead of showing the page.
+        # With this header a browser would ask for a password instead of showing the page.
         headers={name: value for name, value in headers.items() if name != "WWW-Authenticate"},
         endpoint=endpoint,
         method=endpoint.shown_method(call) if call else request.method,
@@ -117,7 +117,7 @@ def show_answer(
 
 
 def show_question(endpoint: "Endpoint", answer: Answer, call: "Call") -> Response:
-    """Return the page that asks before a deletion."""
+    """Return the page that asks to confirm a deletion."""
     return page(
         call.request,
         "delete.html",
@@ -164,7 +164,7 @@ class Control:
 
 
 def offered_parameters(filters: Sequence[Filter]) -> Iterator[tuple[str, Filter]]:
-    """Yield the query parameters that forms offer, each with its filter; the URL accepts the other lookups too."""
+    """Yield the query parameters that the form offers, each with its filter; the URL also accepts the other lookups."""
     for filter in filters:
         for lookup in ("", "icontains", "gte", "lte"):
             if lookup in filter.kind.lookups:
@@ -173,16 +173,16 @@ def offered_parameters(filters: Sequence[Filter]) -> Iterator[tuple[str, Filter]
 
 @dataclass(frozen=True)
 class Form:
-    """A form that writes: JSON with a method, or the fields of a form with a file."""
+    """A form for writing: a text box for JSON, or inputs for fields and a file."""
 
     method: str
     content: str = ""
-    """The JSON with which it starts."""
+    """The JSON in the text box at the start."""
     rows: int = 0
     inputs: Sequence["Field"] = ()
-    """The fields of a form with a file."""
+    """The inputs of a form with a file."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """The values with which these start."""
+    """The values of these inputs at the start."""
 
 
 def _json_form(method: str, text: str) -> Form:

@@ -1,4 +1,4 @@
-"""The pages of a list: their size, the parameters that choose one, and the links from one to the next."""
+"""The pages of a list: the parameters that choose a page, and the links to the next and previous page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.api.problems import Problem
 from pipeline.api.query_string import Parameter, number_schema, parse_number
 
 PAGE_SIZE = 10
-"""Rows on a page of a list, where the request does not say."""
+"""Rows on a page of a list, unless the request names another number."""
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 2**63 - 1
 
@@ -18,7 +18,7 @@ PAGING: tuple[Parameter, ...] = (
     (
         "page_size",
         number_schema(0),
-        f"Rows on a page; 0 means {PAGE_SIZE}, at most {MAX_PAGE_SIZE}.",
+        f"Rows on a page, at most {MAX_PAGE_SIZE}; 0 means {PAGE_SIZE}.",
     ),
     ("limit", number_schema(0), "The same as page_size."),
     ("offset", number_schema(0), "Rows to skip; replaces page."),
@@ -27,7 +27,7 @@ PAGING: tuple[Parameter, ...] = (
 
 @dataclass(frozen=True)
 class Paging:
-    """The part of a list that a request asks for."""
+    """The part of a list that a request selects."""
 
     size: int
     offset: int
@@ -44,14 +44,14 @@ class Paging:
         return self._at(max(0, self.offset - self.size)) if self.offset else None
 
     def _at(self, offset: int) -> dict[str, int | None]:
-        """Return the parameters of the page at another offset; the first page needs none."""
+        """Return the parameters of the page at an offset; the first page has none."""
         if self.by_offset:
             return {"offset": offset or None}
         return {"page": offset // self.size + 1 if offset else None, "offset": None}
 
 
 def parse_paging(query: Mapping[str, str], most: int, errors: dict[str, list[str]]) -> Paging:
-    """Return the page that a query asks for, of at most `most` rows; add a sentence to `errors` for a bad value."""
+    """Return the page that a query selects, with at most `most` rows; add a sentence to `errors` for a bad value."""
     page_size, limit, offset = (
         parse_number(query, name, errors) for name in ("page_size", "limit", "offset")
     )

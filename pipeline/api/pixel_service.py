@@ -1,4 +1,4 @@
-"""The pixels of raster sources as the API uses them: a process for pictures, limits, and errors as problems."""
+"""Reads pixels of raster sources for the API: runs a pixel process, applies limits, and turns errors into problems."""
 
 import asyncio
 from collections import OrderedDict
@@ -30,11 +30,11 @@ from pipeline.raster.pixels.requests import (
 
 SAMPLED_FILES = 8
 MOST_STATISTICS = 1000
-"""Raster sources whose statistics are kept."""
+"""Maximum number of raster sources whose statistics are cached."""
 
 
 class PixelService:
-    """This server process as a reader of pixels: it has a process for them, which answers one request at a time."""
+    """Reads pixels for this server process, in a separate process that answers one request at a time."""
 
     def __init__(self, config: ApiConfig) -> None:
         self.config = config
@@ -46,29 +46,29 @@ class PixelService:
     async def ask(self, request: Request, pixels_read: int = 0) -> Any:
         """Return the answer to a request; raise Problem 400, or 503 if a file cannot be read now.
 
-        A large window may need `pixels_read`, more than a picture.
+        `pixels_read` raises the limit on decompressed pixels for a large window; 0 means that of a picture.
         """
         async with self._wait_for_turn():
             return await self._answer(request, pixels_read)
 
     async def measure(self, source: Any, files: Sequence[PixelFile]) -> SampleStatistics:
-        """Return the statistics of a raster source from some of its files; raise as `ask` does.
+        """Return the statistics of a raster source from some of its files. Raises the errors of `ask`.
 
-        They are computed once for each change of the source, also when a map asks for many tiles at once.
+        They are computed once for each change of the source, even when a map requests many tiles at once.
         """
         async with self._wait_for_turn():
-            known = self.known_statistics(source)
-            if known is None:
-                known = await self._answer(Sample(files))
-                self._statistics[source.id, source.last_modified] = known
+            statistics = self.known_statistics(source)
+            if statistics is None:
+                statistics = await self._answer(Sample(files))
+                self._statistics[source.id, source.last_modified] = statistics
                 while len(self._statistics) > MOST_STATISTICS:
                     self._statistics.popitem(last=False)
-            return known
+            return statistics
 
     @asynccontextmanager
     async def _wait_for_turn(self) -> AsyncIterator[None]:
         if self._waiting >= self.config.pixel_requests:
-            raise Problem(400, "Too many pictures are being drawn; ask again later.")
+            raise Problem(400, "Too many pictures are being drawn; send the request again later.")
         self._waiting += 1
         try:
             async with self._turn:
@@ -83,7 +83,7 @@ class PixelService:
         return await asyncio.to_thread(self._process.ask, request, limits)
 
     def known_statistics(self, source: Any) -> SampleStatistics | None:
-        """Return the statistics of a raster source, if they were computed since it changed."""
+        """Return the cached statistics of a raster source; None if it changed since they were computed."""
         return self._statistics.get((source.id, source.last_modified))
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class PixelService:
 
 
 def pixel_problem(error: RastersourcesError) -> Problem:
-    """Return the problem for an error of the pixel process, without folders."""
+    """Return the problem for an error of the pixel process; its text has no paths of folders."""
     sentence = hide_folders(str(error))
     sentence = f"{sentence[:1].upper()}{sentence[1:]}."
     changed = isinstance(error, RasterError) and error.code in UNSEEN_CODES - {"timeout"}

@@ -1,4 +1,4 @@
-"""Connections that run prepared statements on psycopg itself: through SQLAlchemy each takes five times as long."""
+"""Runs prepared statements directly on psycopg: through SQLAlchemy each takes five times as long."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from pipeline.database.queries import NumberedQuery
 
 @dataclass(frozen=True)
 class Reader:
-    """One connection of the pool, which is kept."""
+    """One connection of the pool, which stays checked out."""
 
     connection: AsyncConnection
     driver: psycopg.AsyncConnection[TupleRow]
@@ -25,7 +25,7 @@ class Reader:
 
 
 class PreparedReads:
-    """A few readers; each is opened when all others are at work."""
+    """A few readers; a new one is opened when all others are busy."""
 
     def __init__(self, database: Database, size: int, seconds: float) -> None:
         self._database, self._seconds = database, seconds
@@ -33,7 +33,7 @@ class PreparedReads:
         self._slots = asyncio.Semaphore(size)
 
     async def row(self, query: NumberedQuery, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Return the row of a query; raise Problem 503 when the database is away or slow."""
+        """Return the row of a query; raise Problem 503 when the database does not answer or is slow."""
         listed = [values[name] for name in query.names]
         with translate_errors():
             if self._database.sessions.pooled:
@@ -49,7 +49,7 @@ class PreparedReads:
                 self._slots.release()
 
     async def _row(self, query: NumberedQuery, values: list[Any]) -> tuple[Any, ...] | None:
-        """Run a query; once more on a new connection if a kept one was lost, as by a restart of PostgreSQL."""
+        """Run a query; repeat it on a new connection if the kept one was lost, as after a restart of PostgreSQL."""
         while self._free:
             reader = self._free.pop()
             try:
@@ -58,7 +58,7 @@ class PreparedReads:
                 if not reader.driver.closed:
                     raise
         reader = await self._connect()
-        if self._database.sessions.pooled:  # which shows when the first connection is made
+        if self._database.sessions.pooled:  # known after the first connection
             await reader.connection.close()
             return await self._row_through_pooler(query, values)
         return await self._run(reader, query, values)
@@ -91,14 +91,14 @@ class PreparedReads:
     async def _row_through_pooler(
         self, query: NumberedQuery, values: list[Any]
     ) -> tuple[Any, ...] | None:
-        """Run a query in a transaction of its own, for which the pooler gives a session; nothing is prepared."""
+        """Run a query unprepared in its own transaction, because a pooler assigns a session to a transaction."""
         async with self._database.engine.begin() as connection:
             cursor = AsyncRawCursor(await driver_of(connection))
             await cursor.execute(query.text, values, prepare=False)
             return await cursor.fetchone()
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Return all connections to the pool."""
         while self._free:
             await self._free.pop().connection.close()
 

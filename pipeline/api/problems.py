@@ -1,4 +1,4 @@
-"""Problems: every error answer has the envelope `{"status", "code", "message", "detail"}`."""
+"""Error answers: each has the envelope `{"status", "code", "message", "detail"}`."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -22,9 +22,9 @@ REASONS = {
     507: "Insufficient storage",
 }
 GENERAL = 10
-"""Code of every problem except a validation error."""
+"""The code of every problem except a validation error."""
 VALIDATION = 20
-"""Code of a 400 whose detail is {field: [sentences]}."""
+"""The code of a validation error: a 400 with the detail {field: [sentences]}."""
 
 
 class Problem(Exception):
@@ -59,7 +59,7 @@ def invalid(errors: Mapping[str, list[str]]) -> Problem:
 
 
 def not_found(model: str) -> Problem:
-    """Return Problem 404 for something that does not exist or that the caller may not see."""
+    """Return Problem 404 for an object that does not exist or that the caller may not see."""
     return Problem(404, f"No {model} matches the given query.")
 
 

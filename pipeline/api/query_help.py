@@ -1,4 +1,4 @@
-"""Help with the query string: the meaning of each parameter, and warnings about unknown ones."""
+"""Explains the parameters of a query string, and warns about unknown ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ MAX_NAME_LENGTH = 60
 PAGE_METHOD = "_method"
 """The parameter of the OPTIONS button of a page."""
 UNQUOTED = "!#$&'()*+/:;<=>?@[]^`{|} "
-"""Characters that are not percent-encoded, besides letters, digits and -._~; commas, quotes and backslashes are."""
+"""Characters, other than letters, digits and -._~, that are not percent-encoded; comma, quote and backslash are."""
 
 
 def explain_parameters(
@@ -35,35 +35,35 @@ def explain_filter(filter: Filter) -> str:
 
 
 def known_parameters(filters: Sequence[Filter], parameters: Sequence[Parameter]) -> frozenset[str]:
-    """Return the names of all parameters that a URL reads."""
+    """Return the names of all parameters that a URL accepts."""
     names = [name for name, _, _ in (FORMAT, DRY_RUN, *parameters)]
     return frozenset([*names, *filters_by_parameter(tuple(filters))])
 
 
 def warn_of_unknown(query: Mapping[str, str], known: frozenset[str]) -> list[str]:
-    """Return a sentence about each unknown parameter, fit for the quoted string of a header.
+    """Return a sentence about each unknown parameter, for the quoted string of the header Warning.
 
-    Names appear as in a URL: everything except printable ASCII is percent-encoded.
+    In names everything except printable ASCII is percent-encoded, as in a URL.
     """
     accepted = known | {PAGE_METHOD}
     names = [name for name in query if name not in accepted and not is_dry_run_name(name)]
     sentences = [
-        f"The parameter {quote_name(name)} is not known and is ignored; "
+        f"The parameter {quote_name(name)} is unknown and was ignored; "
         f"the nearest known one is {nearest(name, known)}."
         for name in names[:MAX_WARNINGS]
     ]
     more = len(names) - MAX_WARNINGS
-    return [*sentences, f"{more} more parameters are not known."] if more > 0 else sentences
+    return [*sentences, f"{more} more parameters are unknown."] if more > 0 else sentences
 
 
 def quote_name(name: str) -> str:
-    """Return a name as in a URL, cut at `MAX_NAME_LENGTH`."""
+    """Return a name, percent-encoded and cut at `MAX_NAME_LENGTH`."""
     cut = "..." if len(name) > MAX_NAME_LENGTH else ""
     return quote(name[:MAX_NAME_LENGTH], safe=UNQUOTED, errors="replace") + cut
 
 
 def nearest(name: str, known: frozenset[str]) -> str:
-    """Return the known parameter that looks most like a name."""
+    """Return the known parameter that is most similar to a name."""
     return get_close_matches(name[:MAX_NAME_LENGTH].lower(), sorted(known), n=1, cutoff=0)[0]
 
 

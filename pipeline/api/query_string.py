@@ -1,4 +1,4 @@
-"""The query string, read with limits; the parameters `format` and `dry-run`; numbers."""
+"""Parses the query string within limits, its parameters `format` and `dry-run`, and numbers."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +15,15 @@ Parameter = tuple[str, Mapping[str, Any], str]
 FORMAT: Parameter = (
     "format",
     {"type": "string", "pattern": optional_pattern("|".join(FORMATS))},
-    "json, or api for a page; hyperlinks in the answer carry it along.",
+    "json, or api for a page; hyperlinks in the answer keep it.",
 )
 DRY_RUN: Parameter = (
     "dry-run",
     {"type": "string"},
-    "Any value except false: validate and answer as the write would, but store nothing.",
+    "Any value except false: validate the write and return its answer, but store nothing.",
 )
 MAX_BYTES = 60_000
-"""Longest query string; beyond it 414. The HTTP parser stops at 65,535 bytes."""
+"""Maximum length of a query string; a longer one gets 414. The HTTP parser accepts 65,535 bytes."""
 MAX_PARAMETERS = 1000
 NUMBER = re.compile(r"[0-9]{1,1000}")
 
@@ -31,18 +31,20 @@ NUMBER = re.compile(r"[0-9]{1,1000}")
 def parse_query(query: bytes) -> dict[str, str]:
     """Return the last value of each parameter, without surrounding blanks; raise Problem 400 or 414 beyond a limit."""
     if len(query) > MAX_BYTES:
-        raise Problem(414, f"The query string may be {MAX_BYTES} bytes long.")
+        raise Problem(414, f"The query string may be at most {MAX_BYTES} bytes long.")
     try:
         pairs = parse_qsl(
             query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS
         )
     except ValueError as error:
-        raise Problem(400, f"The query string may have {MAX_PARAMETERS} parameters.") from error
-    return {name: value.strip() for name, value in pairs}  # as Django's forms read them
+        raise Problem(
+            400, f"The query string may have at most {MAX_PARAMETERS} parameters."
+        ) from error
+    return {name: value.strip() for name, value in pairs}  # Django's forms strip them too
 
 
 def parse_format(query: Mapping[str, str], formats: Sequence[str] = FORMATS) -> str | None:
-    """Return the format that the request asks for, or None; raise Problem 400 for an unknown one."""
+    """Return the requested format, or None; raise Problem 400 for an unknown one."""
     format = query.get("format")
     if format and format not in formats:
         raise invalid({"format": [f"Must be one of {', '.join(formats)}."]})
@@ -50,12 +52,12 @@ def parse_format(query: Mapping[str, str], formats: Sequence[str] = FORMATS) -> 
 
 
 def is_dry_run_name(name: str) -> bool:
-    """Return whether a parameter asks for a dry run, in any spelling: a misspelled dry run must not write."""
+    """Return whether a parameter is `dry-run` in any spelling: a misspelled dry run must not write."""
     return re.sub("[^a-z]", "", name.lower()) == "dryrun"
 
 
 def is_dry_run(query: Mapping[str, str]) -> bool:
-    """Return whether a write is only validated: `?dry-run` with any value except false."""
+    """Return whether the request is a dry run: `?dry-run` with any value except false."""
     return any(is_dry_run_name(name) and value.lower() != "false" for name, value in query.items())
 
 
@@ -84,7 +86,7 @@ def parse_number(
 
 
 def number_schema(least: int) -> dict[str, Any]:
-    """Return the JSON Schema of such a number; the empty text stands for the default, as in all parameters."""
+    """Return the JSON Schema of such a number; an empty text means the default, as in all parameters."""
     digits = "[0-9]*[1-9][0-9]*" if least else "[0-9]+"
     text = {"type": "string", "pattern": optional_pattern(digits)}
     return {"anyOf": [{"type": "integer", "minimum": least}, text]}

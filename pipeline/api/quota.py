@@ -1,4 +1,4 @@
-"""The quota of an organisation: how many bytes it may still store."""
+"""Checks the quota of an organisation: how many bytes it may still store."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,15 +9,15 @@ from pipeline.database.queries import queries
 QUERIES = queries("source_data")
 
 
-def check_quota(size: int, left: int | None) -> None:
+def check_quota(size: int, bytes_left: int | None) -> None:
     """Raise Problem 413 if `size` exceeds the bytes that are left; None means no quota."""
-    if left is not None and size > left:
-        sentence = f"over_quota: the organisation has {max(0, left)} bytes of its quota left."
+    if bytes_left is not None and size > bytes_left:
+        sentence = f"over_quota: the organisation has {max(0, bytes_left)} bytes of its quota left."
         raise Problem(413, sentence)
 
 
 async def lock_bytes_left(organisation_id: int, connection: AsyncConnection) -> int | None:
-    """Return the bytes left, locked until the transaction ends, or None without a quota."""
+    """Lock the quota until the transaction ends, and return the bytes that are left; None without a quota."""
     owner = {"organisation": organisation_id, "open_states": OPEN_STATES}
     await connection.execute(QUERIES["lock_organisation"], owner)
     row = (await connection.execute(QUERIES["select_storage_use"], owner)).one_or_none()
@@ -25,7 +25,7 @@ async def lock_bytes_left(organisation_id: int, connection: AsyncConnection) -> 
 
 
 async def check_move(source_id: int, organisation_id: int, connection: AsyncConnection) -> None:
-    """Raise Problem 413 if an organisation has no room for a raster source and its open uploads."""
+    """Raise Problem 413 if the quota of an organisation is too small for a raster source and its open uploads."""
     parameters = {"source": source_id, "open_states": OPEN_STATES}
     size = (await connection.execute(QUERIES["select_size"], parameters)).scalar_one()
     if size:

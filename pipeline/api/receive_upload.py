@@ -1,4 +1,4 @@
-"""Receiving of uploads: each file is recorded before it is written, and its bytes are reserved."""
+"""Receives uploads: before a file is written, it is recorded and its bytes are reserved."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,24 +33,24 @@ from pipeline.storage.uploads import UnnamedUpload, UploadStore
 
 Result = TypeVar("Result")
 SECONDS_TO_BEGIN = 2.0
-"""How long an upload waits for its locks before the file is sent."""
+"""How long an upload waits for its locks before it reads the file."""
 LOCK_MILLISECONDS = 200
-"""How long a transaction waits for a lock; then it releases its connection and tries again later."""
+"""How long a transaction waits for a lock before it releases its connection and tries again later."""
 SECONDS_BETWEEN_ATTEMPTS = 0.2
 SECONDS_BETWEEN_CHECKS = 2.0
-"""How long the lock of this server counts as held after a check."""
+"""How long after a check the lock of this server is assumed to be held."""
 FOREIGN_STORE = (
-    "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
-    "its messages tell the operator what to do."
+    "This server accepts no uploads, because its storage of uploads belongs to another catalogue; "
+    "ask the operator to follow the advice in the server's log."
 )
 
 BEING_CHANGED = (
-    "The raster source or the quota of its organisation is being changed just now; send it again."
+    "The raster source or the quota of its organisation is being changed; send the file again."
 )
 
 
 class UploadReceiver:
-    """This server process as a receiver of files: it has a number, and holds the lock of that number while it lives."""
+    """Receives files for this server process, which has a number and holds the lock with that number while it runs."""
 
     def __init__(self, config: ApiConfig, database: Database) -> None:
         self.number = 1 + randbelow(2**31 - 1)
@@ -81,7 +81,7 @@ class UploadReceiver:
             claim_storage(engine, store)
 
     async def hold_lock(self) -> None:
-        """Take the lock of this server, again if its connection broke; raise Problem 503."""
+        """Take the lock of this server, or take it again if its connection broke; raise Problem 503."""
         async with self._checking:
             if monotonic() < self._checked_at + SECONDS_BETWEEN_CHECKS:
                 return
@@ -114,7 +114,7 @@ class UploadReceiver:
                 await connection.close()
 
     async def close(self) -> None:
-        """Release the lock; the server receives nothing any more."""
+        """Release the lock; afterwards the server receives no files."""
         for release in self._releases:
             release.cancel()
         await self._disconnect()
@@ -123,13 +123,13 @@ class UploadReceiver:
 
     @asynccontextmanager
     async def reservation(self, source: Any, size: int) -> AsyncIterator["Reservation"]:
-        """Record a file and reserve bytes for it; delete it if the block fails. Raises Problem."""
+        """Record a file and reserve bytes for it; delete the file if the block fails. Raises Problem."""
         store = await self.open()
         reservation = Reservation(self, self._database, self._config, store, source)
         try:
             await reservation.begin(size)
             yield reservation
-        except Exception:  # whatever failed, the file must be deleted
+        except Exception:  # after any error the file must be deleted
             await self._release(store, reservation.uri)
             raise
 
@@ -155,7 +155,7 @@ class UploadReceiver:
             await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
     async def _release(self, store: UploadStore, uri: str, delay: float = 0) -> None:
-        """Delete a file that did not become an upload; try again later while the database is away."""
+        """Delete a file that did not become an upload; try again later if the database does not answer."""
         await asyncio.sleep(delay)
         try:
             ended = QUERIES["end_receiving"].bindparams(uri=uri, receiver=self.number)
@@ -176,7 +176,7 @@ async def _limit_lock_wait(
 
 @dataclass
 class Reservation:
-    """A file that is being received, and the bytes of the quota and of the disk that are reserved for it."""
+    """A file that is being received, and the bytes that are reserved for it in the quota and on the disk."""
 
     receiver: UploadReceiver
     database: Database
@@ -186,7 +186,7 @@ class Reservation:
     """The row of the raster source that receives the file."""
     uri: str = field(init=False)
     size: int = 0
-    """Bytes reserved of the quota."""
+    """Bytes reserved in the quota."""
     arrived: int = field(init=False, default=0)
     reserved_on_disk: int = field(init=False, default=0)
     """Length of the file up to which its bytes are reserved on the disk."""
@@ -195,19 +195,19 @@ class Reservation:
         self.uri = self.store.new_uri()
 
     async def begin(self, size: int) -> None:
-        """Record the file; raise Problem 413 or 507 if there is no room for `size` bytes."""
+        """Record the file; raise Problem 413 or 507 if the quota or the disk has no room for `size` bytes."""
         work = partial(self._reserve, size, "lock_source", "begin_receiving")
         if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # deleted since the request began
         self.size, self.reserved_on_disk = size, min(size, AHEAD)
 
     async def extend(self, size: int) -> None:
-        """Reserve room before the file grows to `size` bytes; raise Problem 413 or 507 if there is none."""
+        """Reserve room before the file grows to `size` bytes; raise Problem 413 or 507 if there is not enough."""
         await self._extend(size)
         self.arrived = size
 
     async def _extend(self, size: int) -> None:
-        with suppress(Problem):  # the database must answer at the end of the upload only
+        with suppress(Problem):  # the upload needs the database only at its end
             await self.receiver.hold_lock()
         if size <= self.reserved_on_disk:
             await asyncio.to_thread(self._check_disk, {self.uri: self.reserved_on_disk})
@@ -220,7 +220,7 @@ class Reservation:
             if problem.status != 503 or size > self.size:
                 raise
             await asyncio.to_thread(self._check_disk, {self.uri: size})
-            return  # the database must answer at the end of the upload only
+            return  # the upload needs the database only at its end
         if not recorded:
             raise given_up()
         self.size, self.reserved_on_disk = total, min(total, max(size, self.arrived + AHEAD))
@@ -228,7 +228,7 @@ class Reservation:
     async def _reserve(
         self, size: int, lock: str, record: str, connection: AsyncConnection
     ) -> bool:
-        """Run the statements that lock a row and record `size`; return False if the row is gone. Raises Problem."""
+        """Run the statements that lock a row and record `size`; return False if the row was deleted. Raises Problem."""
         this = {"uri": self.uri, "source": self.source.id, "receiver": self.receiver.number}
         if (await connection.execute(QUERIES[lock], this)).one_or_none() is None:
             return False
@@ -239,23 +239,24 @@ class Reservation:
     async def _check_room(
         self, size: int, to_come: int, reserved: int, connection: AsyncConnection
     ) -> None:
-        """Raise Problem 413 or 507 if a file of this size has no room; lock the quota and the reservations.
+        """Lock the quota and the reservations; raise Problem 413 or 507 if there is no room for a file of this size.
 
-        `to_come` are its bytes that are not on the disk yet, `reserved` those already reserved of the quota.
+        `to_come` is the number of its bytes that are not on the disk yet, `reserved` the bytes that it has reserved in
+        the quota.
         """
         left = await lock_bytes_left(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + reserved)
         await connection.execute(QUERIES["lock_reservations"], {"lock": RECEIVER_LOCK})
         others = (await connection.execute(QUERIES["select_receiving"])).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
-        # first all of it without the others, then with what others will need soon
+        # first the whole file alone, then together with the bytes that other files will need soon
         await asyncio.to_thread(self._check_disk, {self.uri: to_come})
         await asyncio.to_thread(self._check_disk, announced, AHEAD)
 
     def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
         """Raise Problem 507 if files of these sizes would leave less than the reserve free.
 
-        `ahead` limits the bytes that count for each file beyond those that arrived.
+        `ahead` is the maximum number of bytes that count for each file beyond those that arrived.
         """
         try:
             free = self.store.bytes_free(announced, ahead)
@@ -267,7 +268,7 @@ class Reservation:
 
 @dataclass
 class DryRunReservation(Reservation):
-    """The same checks for a file of a dry run; nothing is recorded or reserved."""
+    """The same checks for the file of a dry run, without a record or a reservation."""
 
     upload: UnnamedUpload = field(kw_only=True)
     slots: DryRunSlots = field(kw_only=True)
@@ -287,10 +288,10 @@ class DryRunReservation(Reservation):
             await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.upload.size})
 
     def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
-        """Check the disk of the unnamed file too; it differs from that of the storage if that is a bucket."""
+        """Check the disk of the unnamed file too; it is another disk if the storage is a bucket."""
         super()._check_disk(announced, ahead)
-        # The sizes are read before the free space: bytes written in between count twice rather than never.
-        whole = self.size - self.upload.size  # all of it, without the others
+        # Read the sizes before the free space, so that bytes written in between count twice instead of not at all.
+        whole = self.size - self.upload.size  # the rest of this file alone
         missing = max(self.slots.bytes_to_come(), whole)
         if self.upload.bytes_free() - missing < self.config.upload_reserve_bytes:
             raise _disk_full()
@@ -302,13 +303,13 @@ def storage_problem(error: TransientError) -> Problem:
 
 
 def given_up() -> Problem:
-    """Return Problem 503 for a file that another server deleted, because this one had lost its lock."""
-    return unavailable("The file was given up while the database was away; send it again.")
+    """Return Problem 503 for a file that another server deleted because this server had lost its lock."""
+    return unavailable("The file was deleted because the database did not answer; send it again.")
 
 
 def _disk_full() -> Problem:
     return Problem(
         507,
-        "The server's disk has no room for this file beside what others are sending and what it keeps free; "
-        "try again later, or ask the operator to make room.",
+        "The server's disk has no room for this file; other uploads and a reserve need the free space. "
+        "Try again later, or ask the operator to make room.",
     )

@@ -1,4 +1,4 @@
-"""The form of an answer: JSON or a page, as the client prefers."""
+"""Turns an answer into a response: JSON or a page, as the client prefers."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -16,7 +16,7 @@ from pipeline.api.query_string import FORMATS
 
 @dataclass(frozen=True)
 class Dependent:
-    """An object that uses what is to be deleted."""
+    """An object that uses the object to delete."""
 
     kind: str
     name: str
@@ -26,11 +26,11 @@ class Dependent:
 
 @dataclass(frozen=True)
 class Question:
-    """The text of a page that asks before a deletion."""
+    """The text of a page that asks to confirm a deletion."""
 
     sentences: list[str]
     content: str
-    """The body of the deletion, JSON."""
+    """The JSON body of the deletion."""
     label: str = "Delete"
     dependents: list[Dependent] = field(default_factory=list)
     more: int = 0
@@ -42,21 +42,21 @@ class Stream:
     """Bytes that are sent in parts."""
 
     size: int | None
-    """None while it is not known."""
+    """Length in bytes; None: unknown."""
     parts: Iterator[bytes] | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a method, before its form is chosen."""
+    """The answer of a method, before it becomes JSON or a page."""
 
     data: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     question: Question | None = None
-    """What a page asks before the method runs."""
+    """The question that a page asks before the method runs."""
     media_type: str = ""
-    """Of data that are bytes or a Stream, such as a picture; empty for JSON or a page."""
+    """The media type of data that are bytes or a Stream, such as a picture; empty for JSON or a page."""
 
 
 def problem_answer(problem: Problem) -> Answer:
@@ -65,7 +65,7 @@ def problem_answer(problem: Problem) -> Answer:
 
 
 def wants_html(request: Request, format: str | None) -> bool:
-    """Return whether to answer with a page: for `format=api`, or a client that prefers HTML, as browsers do."""
+    """Return whether to answer with a page: for `format=api`, or for a client that prefers HTML, as browsers do."""
     if format in FORMATS:
         return format == "api"
     accepted = request.headers.get("accept", "")
@@ -90,7 +90,7 @@ def quality(accepted: str, kind: str) -> float:
 
 
 def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
-    """Return bytes or a stream as they are; the response to HEAD has the headers and no body."""
+    """Return bytes or a stream unchanged; the response to HEAD has the headers and no body."""
     headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
     if answer.status == 304:
         return Response(status_code=304, headers=headers)
@@ -108,7 +108,7 @@ def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
 
 
 class ClosingResponse(StreamingResponse):
-    """A stream whose generator ends with the response, also when the client goes away."""
+    """A stream that closes its generator at the end of the response, even when the client disconnects."""
 
     def __init__(self, parts: AsyncGenerator[bytes, None], status: int, headers: Any) -> None:
         super().__init__(parts, status, headers)

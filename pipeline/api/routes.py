@@ -1,4 +1,4 @@
-"""Every path of the API and its view, with and without a trailing slash."""
+"""Maps every path, with and without a trailing slash, to its view."""
 
 from collections.abc import Iterable, Iterator
 
@@ -74,10 +74,10 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
 
 
 def routes(api: Api) -> list[BaseRoute]:
-    """Return a route for both forms of every path; neither redirects to the other."""
+    """Return routes for both forms of every path, with and without a trailing slash; neither redirects to the other."""
     documented = list(endpoints(api))
     for path, endpoint in documented:
-        endpoint.subpaths = subpaths(path, [other for other, _ in documented])
+        endpoint.subpaths = subpaths(path, [other_path for other_path, _ in documented])
     openapi = OpenApi(api, documented)
     views: list[tuple[str, View]] = [
         *documented,
@@ -98,9 +98,9 @@ def routes(api: Api) -> list[BaseRoute]:
 
 
 def subpaths(path: str, paths: Iterable[str]) -> list[str]:
-    """Return the words that continue the path of one row, such as data/."""
+    """Return the words that may follow a path, such as data/."""
     longer = (other.removeprefix(path) for other in paths if other.startswith(path))
-    return [rest for rest in longer if rest.count("/") == 1] if "{" in path else []
+    return [word for word in longer if word.count("/") == 1] if "{" in path else []
 
 
 def both_forms(path: str, view: View) -> list[Route]:

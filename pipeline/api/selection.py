@@ -1,4 +1,4 @@
-"""The rows that a list request asks for: its filters, order and page."""
+"""Parses which rows a list request selects: its filters, order and page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pipeline.catalogue.select_rows import Entity, sort_keys
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows that a list request asks for."""
+    """The rows that a list request selects."""
 
     tests: Sequence[tuple[Filter, BoundTest]]
     ordering: str
@@ -52,5 +52,5 @@ def parse_selection(
 def ordering_parameter(orders: Sequence[str]) -> Parameter:
     """Return the parameter that orders a list."""
     schema = {"type": "string", "pattern": list_pattern(f"-?({'|'.join(orders) or 'id'})")}
-    meaning = f"by {', '.join(orders)}; - in front reverses the order, commas separate several."
+    meaning = f"by {', '.join(orders)}; - in front reverses an order, commas separate several."
     return ("ordering", schema, meaning)

@@ -15,9 +15,9 @@ from pipeline.api.problems import Problem, unavailable
 from pipeline.api.shared_memory import SharedMemory
 
 MAX_TARGET_BYTES = 65_535
-"""Longest path and query string that the parser accepts."""
+"""Maximum length of path and query string; the parser accepts no more."""
 MAX_ANSWERED = 100
-"""Connections beyond the limit that get an answer; further ones are cut off."""
+"""Connections beyond the limit that get a 503; further ones are closed without an answer."""
 
 
 class ServerConfig(uvicorn.Config):
@@ -27,14 +27,14 @@ class ServerConfig(uvicorn.Config):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection; the head of a request is its first line and its headers."""
+    """One connection. The head of a request is its first line and its headers."""
 
     head_bytes = 2**17
-    """Longest head, plus what arrives with its first bytes."""
+    """Maximum length of a head, plus the bytes that arrive together with its first bytes."""
     head_seconds = 30.0
-    """Time limit for a head, and for each `head_bytes` that a client sends without an open request."""
+    """Time limit for a head, for each `head_bytes` that a client sends without an open request, or reads."""
     seconds_to_read = 5.0
-    """How long input is dropped after an error answer: a client that is cut off at once cannot read the answer."""
+    """How long input is read and dropped after an error answer: if we closed at once, the client could not read it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -44,7 +44,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._waiting: TimerHandle | None = None
         self._unread, self._until_read = 0, cast("TimerHandle | None", None)
         self._idle_since: float | None = None
-        """Since when the connection is idle or receives a head; None while a request is being answered."""
+        """When the connection became idle or began to receive a head; None while a request is being answered."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Start the time limit and apply the limit on connections."""
@@ -86,16 +86,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
         if self.expect_100_continue:
-            self.cycle.keep_alive = False  # after an early answer the body may or may not follow
+            self.cycle.keep_alive = False  # after an early answer the body may be missing
         self._in_body = True
 
     def on_message_complete(self) -> None:
-        """Note the end of a body."""
+        """Record the end of a body."""
         super().on_message_complete()
         self._in_body = False
 
     def on_response_complete(self) -> None:
-        """Note the end of an answer."""
+        """Record the end of an answer."""
         super().on_response_complete()
         if not self._is_busy():
             self._idle_since = monotonic()
@@ -106,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._watch_reader()
 
     def resume_writing(self) -> None:
-        """Stop watching a client that has caught up."""
+        """Stop watching a client that has read everything."""
         super().resume_writing()
         self._stop_watching_reader()
 
@@ -120,7 +120,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._until_read = None
 
     def _check_reader(self) -> None:
-        """Cut off a client that reads less than `head_bytes` in `head_seconds`."""
+        """Close the connection of a client that reads less than `head_bytes` in `head_seconds`."""
         if self._unread - self.transport.get_write_buffer_size() < self.head_bytes:
             self.transport.abort()
         else:
@@ -131,40 +131,38 @@ class LimitedProtocol(HttpToolsProtocol):
 
         If all others have an open request, reject this connection.
         """
-        others = [cast("LimitedProtocol", other) for other in self.connections if other is not self]
-        present = [
-            other for other in others if not (other._rejected or other.transport.is_closing())
-        ]
+        peers = [cast("LimitedProtocol", peer) for peer in self.connections if peer is not self]
+        present = [peer for peer in peers if not (peer._rejected or peer.transport.is_closing())]
         if len(present) < cast("ServerConfig", self.config).max_clients:
             return
         idle = [
-            (other._in_head, other._idle_since, id(other), other)
-            for other in present
-            if other._idle_since is not None
+            (peer._in_head, peer._idle_since, id(peer), peer)
+            for peer in present
+            if peer._idle_since is not None
         ]
         if idle:
             min(idle)[3].transport.close()
-        elif len(others) - len(present) < MAX_ANSWERED:
+        elif len(peers) - len(present) < MAX_ANSWERED:
             self._reject(unavailable("Too many clients are connected; try again later."))
         else:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Reject what the parser cannot read."""
+        """Reject a request that the parser cannot parse."""
         if len(self.url) > MAX_TARGET_BYTES:
-            sentence = f"Path and query string may be {MAX_TARGET_BYTES} bytes long."
+            sentence = f"Path and query string may be at most {MAX_TARGET_BYTES} bytes long."
             self._reject(Problem(414, sentence))
         elif self._arrived > self.head_bytes:
-            self._reject(Problem(431, f"The headers may be {self.head_bytes} bytes long."))
+            self._reject(Problem(431, f"The headers may be at most {self.head_bytes} bytes long."))
         else:
             self._reject(Problem(400, msg))
 
     def _is_busy(self) -> bool:
-        """Return whether an answer is due."""
+        """Return whether a request has not been answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _drop(self, size: int) -> None:
-        """Count input between requests and after an early answer, so that it is dropped only at a minimum rate."""
+        """Count dropped input between requests and after an early answer; the client must send it at a minimum rate."""
         if self._is_busy() or self._rejected:
             return
         self._arrived += size
@@ -189,7 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _reject(self, problem: Problem) -> None:
-        """Answer, unless the answer to this request has begun; answers to earlier requests go first."""
+        """Send an error answer after those to earlier requests, unless the answer to this request has begun."""
         if self._rejected or self.transport.is_closing():
             return
         self._rejected = True
@@ -197,9 +195,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._in_body:
             if not (self.cycle.response_started or self.pipeline):
                 self._write(problem)
-            self.transport.close()  # an endpoint may be reading the body, and must not answer too
+            self.transport.close()  # an endpoint may be reading the body and would answer too
         elif self._is_busy():
-            self.cycle.keep_alive = False  # the last answer that is due ends the connection
+            self.cycle.keep_alive = False  # the last pending answer ends the connection
         else:
             self._write(problem)
             self.loop.call_later(self.seconds_to_read, self.transport.close)
@@ -217,7 +215,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Ignore an offer of WebSocket or HTTP/2 without a warning in the log."""
+        """Log no warning when a client offers an upgrade to WebSocket or HTTP/2."""
 
 
 def server_config(
@@ -227,7 +225,7 @@ def server_config(
     log_level: str,
     protocol: type[LimitedProtocol] = LimitedProtocol,
 ) -> uvicorn.Config:
-    """Return the configuration of uvicorn for the API; processes of one server share memory."""
+    """Return the configuration of uvicorn for the API; the processes of one server pass the same `shared`."""
     server = ServerConfig(
         create_app(config, shared),
         http=protocol,

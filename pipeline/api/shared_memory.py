@@ -1,6 +1,6 @@
-"""What the processes of one server share: numbers, and locks that end with the process that holds them.
+"""Numbers and locks that the processes of one server share; a lock is released when its process ends.
 
-Both lie in a file without a name, which is there before the processes are forked and goes with the last of them.
+Both use an anonymous file. It is created before the processes are forked, and disappears with the last of them.
 """
 
 import os
@@ -11,26 +11,26 @@ from mmap import mmap
 from weakref import finalize
 
 WIDTH = 150_000
-"""Numbers of a process. Memory is used only for those that were written."""
+"""Maximum number of numbers of a process; memory is used only for those that were written."""
 RUNNING, TO_COME, COUNTS = range(3)
-"""Requests that are being answered, bytes that dry runs will still need on the disk, and where counts begin."""
+"""Indexes: the requests that are being answered, the bytes that dry runs still need on the disk, the first counter."""
 
 
 class SharedMemory:
-    """A row of numbers for each process, which it alone changes, and locks by number."""
+    """A row of numbers for each process, which only this process changes, and numbered locks."""
 
     def __init__(self, processes: int = 1) -> None:
         self._file = os.memfd_create("rastersources")
         finalize(self, os.close, self._file)
         os.truncate(self._file, 8 * WIDTH * processes)
         memory = memoryview(mmap(self._file, 0)).cast("d")
-        self.rows = [memory[WIDTH * number : WIDTH * (number + 1)] for number in range(processes)]
+        self.rows = [memory[WIDTH * index : WIDTH * (index + 1)] for index in range(processes)]
         self.own = self.rows[0]
         self._held: set[int] = set()
-        """The system's locks exclude other processes only."""
+        """Locks that this process holds; locks of files exclude only other processes."""
 
     def take_row(self, process: int) -> None:
-        """Go on with the counts of a process that was killed."""
+        """Use the row of a process from now on, with the counts that a killed predecessor left in it."""
         self.own = self.rows[process]
         self.own[RUNNING] = self.own[TO_COME] = 0
 
@@ -39,20 +39,20 @@ class SharedMemory:
         return sum(row[index] for row in self.rows)
 
     @contextmanager
-    def lock_one(self, numbers: range) -> Iterator[bool]:
-        """Hold one of these locks during the block; yield whether one is free."""
-        number = next(filter(self._lock, numbers), None)
+    def lock_one(self, indexes: range) -> Iterator[bool]:
+        """Hold one of these locks during the block; yield False if none is free."""
+        index = next(filter(self._lock, indexes), None)
         try:
-            yield number is not None
+            yield index is not None
         finally:
-            if number is not None:
-                self._held.remove(number)
-                lockf(self._file, LOCK_UN, 1, number)
+            if index is not None:
+                self._held.remove(index)
+                lockf(self._file, LOCK_UN, 1, index)
 
-    def _lock(self, number: int) -> bool:
-        if number not in self._held:
+    def _lock(self, index: int) -> bool:
+        if index not in self._held:
             with suppress(BlockingIOError, PermissionError):  # another process holds it
-                lockf(self._file, LOCK_EX | LOCK_NB, 1, number)
-                self._held.add(number)
+                lockf(self._file, LOCK_EX | LOCK_NB, 1, index)
+                self._held.add(index)
                 return True
         return False

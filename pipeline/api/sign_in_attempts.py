@@ -1,6 +1,7 @@
-"""Limits on sign-ins: after some failures, each attempt of a name from an address must wait longer than the last.
+"""Limits sign-ins: after some failures, each attempt with a name from an address must wait longer than the one before.
 
-Attempts from other addresses are not affected, so nobody can lock a user out. A rejected attempt is answered at once.
+Attempts from other addresses are not affected, so that nobody can lock a user out. A rejected attempt is answered at
+once.
 """
 
 from contextlib import suppress
@@ -13,15 +14,15 @@ from pipeline.api.problems import too_many_sign_ins
 from pipeline.catalogue.users import QUERIES
 
 FREE_FAILURES = 5
-"""Failed sign-ins of a name from an address, within `MINUTES`, before further ones must wait."""
+"""Failed sign-ins with a name from an address, within `MINUTES`, after which further ones must wait."""
 MINUTES = 15.0
-"""How long failures count, and the longest wait."""
+"""How long failures count; also the longest wait of a name."""
 MAX_ADDRESS_WAIT = 60.0
-"""Longest wait in seconds of an address after failures with several names: many people may share it."""
+"""Longest wait of an address in seconds, after failures with several names; it is short, as people may share one."""
 ADDRESS_FACTOR = 4
-"""How many times as many failures as a name an address has before it must wait."""
+"""An address may have this many times as many failures as a name before it must wait."""
 MAX_FAILURES = 10_000
-"""Failures that are stored; the oldest are deleted."""
+"""Maximum number of stored failures; the oldest are deleted."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SignInAttempts:
     database: Database
 
     async def begin(self, username: str, address: str) -> int:
-        """Record an attempt as failed until it succeeds and return its id; raise Problem 429 if it is too early."""
+        """Record an attempt as failed until it succeeds, and return its id; raise Problem 429 if it is too early."""
         names = {"username": username, "address": network_of(address)}
         (attempt,) = await self.database.rows(QUERIES["record_failure"], **names)
         attempt_id: int = attempt.id

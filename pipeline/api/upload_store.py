@@ -1,4 +1,4 @@
-"""Our storage of uploaded files as the API uses it: without blocking other requests."""
+"""Gives the API its storage of uploaded files, without blocking other requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def open_store(config: ApiConfig) -> UploadStore:
     """Return the storage of uploads; raise Problem 503 if this server has none."""
     if config.uploads is None:
         raise unavailable(
-            "This server accepts no uploads; the operator must set a folder for them."
+            "This server accepts no uploads; the operator must set RASTERSOURCES_UPLOADS."
         )
     return open_upload_store(config.uploads)
 
@@ -32,6 +32,6 @@ async def discard_unneeded(database: Database, store: UploadStore, uris: Sequenc
     rows = await database.rows(upload_files.select_unneeded(uris))
     unneeded = [row.uri for row in rows if store.owns(row.uri)]
     if unneeded:
-        with suppress(TransientError):  # the sweep deletes what stays
+        with suppress(TransientError):  # the sweep deletes the rest
             await asyncio.to_thread(store.discard, unneeded)
             await database.execute(upload_files.QUERIES["forget"], uris=unneeded)

@@ -1,7 +1,7 @@
-"""All rows of the list of raster sources, in batches from a cursor of a transaction that sees one state of them.
+"""Reads the whole list of raster sources in batches, from a cursor in a repeatable-read transaction.
 
-A client that reads slowly holds the transaction, and with it a connection and what PostgreSQL could otherwise clean up.
-So few are open at once, and each has a time limit.
+A client that reads slowly keeps the transaction open. This holds a connection and keeps PostgreSQL from removing dead
+rows. So only a few transactions are open at once, and each has a time limit.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ from pipeline.database.tables import raster_sources
 SHARE = 0.2
 """Share of the connections that whole lists may use."""
 SECONDS_TO_WAIT = 10.0
-"""How long a request waits for others."""
+"""How long a request waits for other lists to end."""
 ROWS_AT_ONCE = 1000
 """Rows that are fetched at once; this bounds the memory of a list."""
 Batch = Sequence[tuple[Any, ...]]
 
 
 class TookTooLong(Exception):
-    """A list that could not be sent in its time; the connection breaks, so that nobody takes it for a whole one."""
+    """The time limit of a list ended; we break the connection, so that no client takes the list for complete."""
 
 
 @dataclass(frozen=True)
 class ListRequest:
-    """What a client asks for."""
+    """The rows that a client requests."""
 
     selection: Selection
     costly: Mapping[str, Costly]
@@ -53,23 +53,23 @@ class ListRequest:
 
 
 class Snapshot:
-    """A transaction that sees one state of the database, and the rows that it reads for a request."""
+    """Reads the rows of a request in a transaction that sees one state of the database."""
 
     def __init__(
-        self, connection: AsyncConnection, asked: ListRequest, costly: CostlyQueries, deadline: float
+        self, connection: AsyncConnection, request: ListRequest, costly: CostlyQueries, deadline: float
     ) -> None:  # fmt: skip
-        self._connection, self._asked, self._costly = connection, asked, costly
+        self._connection, self._request, self._costly = connection, request, costly
         self._deadline = deadline
         self._ids: list[int] | None = None
-        """Of the rows that costly filters found."""
+        """The ids of the rows that costly filters found; None without such filters."""
 
     async def count(self, most: int) -> int:
-        """Return how many rows match; with costly filters no more than one above `most`."""
-        asked = self._asked
-        if asked.costly:
+        """Return the number of rows that match; with costly filters at most `most` + 1."""
+        request = self._request
+        if request.costly:
             self._ids = await self._find_ids(most + 1)
             return len(self._ids)
-        query = count_query(shape_of(asked.selection), asked.caller.logged_in)
+        query = count_query(shape_of(request.selection), request.caller.logged_in)
         cursor = AsyncRawCursor(await driver_of(self._connection))
         await cursor.execute(query.text, self._values(query))
         row = await cursor.fetchone()
@@ -77,10 +77,10 @@ class Snapshot:
         return int(row[0])
 
     async def batches(self, write: Write) -> AsyncGenerator[Batch, None]:
-        """Yield the rows in their order. Raises TookTooLong, and errors of the database."""
-        asked = self._asked
-        shape = shape_of(asked.selection) if self._ids is None else None
-        query = rows_query(write, shape, asked.selection.ordering, asked.caller.logged_in)
+        """Yield the rows in order. Raises TookTooLong and errors of the database."""
+        request = self._request
+        shape = shape_of(request.selection) if self._ids is None else None
+        query = rows_query(write, shape, request.selection.ordering, request.caller.logged_in)
         async with AsyncRawServerCursor(await driver_of(self._connection), "rows") as cursor:
             await cursor.execute(query.text, self._values(query))
             while rows := await cursor.fetchmany(ROWS_AT_ONCE):
@@ -89,32 +89,38 @@ class Snapshot:
                     raise TookTooLong
 
     def _values(self, query: NumberedQuery) -> list[Any]:
-        values = {**self._asked.values, **filter_values(self._asked.selection), "ids": self._ids}
+        values = {
+            **self._request.values,
+            **filter_values(self._request.selection),
+            "ids": self._ids,
+        }
         return [values[name] for name in query.names]
 
     async def _find_ids(self, limit: int) -> list[int]:
-        """Return the ids that costly filters find in this state; raise Problem as CostlyQueries does."""
-        asked = self._asked
+        """Return the ids that costly filters find in this snapshot. Raises the problems of CostlyQueries."""
+        request = self._request
         name = await self._connection.scalar(select(func.pg_export_snapshot()))
-        where = asked.selection.where(asked.caller)
-        found = matching_rows(ENTITY, [raster_sources.c.id], ENTITY.visible(asked.caller), where)
+        conditions = request.selection.where(request.caller)
+        matching = matching_rows(
+            ENTITY, [raster_sources.c.id], ENTITY.visible(request.caller), conditions
+        )
 
         async def work(read_rows: ReadRows) -> list[int]:
-            return [row.id for row in await read_rows(found.limit(limit))]
+            return [row.id for row in await read_rows(matching.limit(limit))]
 
-        return await self._costly.run(asked.costly, work, snapshot=name)
+        return await self._costly.run(request.costly, work, snapshot=name)
 
 
 class WholeLists:
-    """Opens the transactions."""
+    """Opens the transactions of whole lists."""
 
     def __init__(self, config: ApiConfig, database: Database, costly: CostlyQueries) -> None:
         self._database, self._costly, self._seconds = database, costly, config.list_seconds
         self._slots = connection_slots(config, SHARE)
 
     @asynccontextmanager
-    async def open(self, asked: ListRequest) -> AsyncIterator[Snapshot]:
-        """Open a transaction; raise Problem 503 when too many are open or the database is away."""
+    async def open(self, request: ListRequest) -> AsyncIterator[Snapshot]:
+        """Open a transaction; raise Problem 503 when too many are open or the database does not answer."""
         try:
             async with asyncio.timeout(SECONDS_TO_WAIT):
                 await self._slots.acquire()
@@ -124,7 +130,7 @@ class WholeLists:
             with translate_errors():
                 async with self._connect() as connection:
                     deadline = monotonic() + self._seconds
-                    yield Snapshot(connection, asked, self._costly, deadline)
+                    yield Snapshot(connection, request, self._costly, deadline)
         finally:
             self._slots.release()
 
@@ -137,6 +143,6 @@ class WholeLists:
                         f"{ONE_STATE}; SET LOCAL idle_in_transaction_session_timeout = '{self._seconds + 60:.0f}s'"
                     )
                     yield connection
-            except BaseException:  # it may be in the middle of a query
+            except BaseException:  # the connection may be in the middle of a query
                 await connection.invalidate()
                 raise

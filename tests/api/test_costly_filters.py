@@ -158,7 +158,7 @@ def test_a_request_that_waits_too_long_is_503(client: Client, engine: Engine) ->
     with take_all_slots(engine):
         answer = client.get(SOURCES, params={"name__regex": "a"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert answer.json()["detail"].startswith("Other costly filters are at work")
+    assert answer.json()["detail"].startswith("Other costly filters are running")
 
 
 def test_a_rejected_request_frees_its_slot(client: Client, engine: Engine) -> None:

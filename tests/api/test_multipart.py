@@ -61,7 +61,7 @@ PARTS = "The form is not valid: Maximum segment count exceeded."
 LONG = "The form is not valid: Maximum segment header length exceeded."
 MANY = "The form is not valid: Maximum segment header count exceeded."
 BARE = "The form is not valid: Missing Content-Disposition segment header."
-FIELDS = "The fields beside the file may be 65536 bytes together."
+FIELDS = "The fields besides the file may have at most 65536 bytes together."
 
 
 @pytest.mark.parametrize(

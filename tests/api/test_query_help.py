@@ -34,7 +34,7 @@ def test_an_unknown_parameter_is_ignored_and_named_with_the_nearest_known_one(
     answer = as_("admin").get(path, params={"pgae_size": "1"})
     assert answer.status_code == 200
     assert answer.headers["warning"] == (
-        '299 - "The parameter pgae_size is not known and is ignored; the nearest known one is page_size."'
+        '299 - "The parameter pgae_size is unknown and was ignored; the nearest known one is page_size."'
     )
     assert answer.json() == as_("admin").get(path).json()
 
@@ -105,7 +105,7 @@ def test_a_hostile_name_stays_inside_its_quotes(client: Client, name: str) -> No
     assert answer.headers["warning"].count('299 - "') == 1
     page = client.get(SOURCES, params={name: "x", "format": "api"})
     assert "<script" not in page.text
-    assert "is not known and is ignored" in page.text
+    assert "is unknown and was ignored" in page.text
 
 
 def test_raw_bytes_of_a_query_stay_inside_their_quotes(client: Client) -> None:
@@ -118,7 +118,7 @@ def test_many_and_long_names_make_a_short_header(client: Client) -> None:
     warning = client.get(SOURCES, params=names).headers["warning"]
     assert WARNINGS.fullmatch(warning)
     assert len(warning) < 1500
-    assert warning.endswith('"195 more parameters are not known."')
+    assert warning.endswith('"195 more parameters are unknown."')
 
 
 def test_a_problem_names_unknown_parameters(client: Client) -> None:
@@ -191,7 +191,6 @@ def test_the_page_of_the_list_has_the_original_headings_and_all_parameters(
 def test_a_page_names_what_it_ignored(client: Client) -> None:
     page = client.get(SOURCES, params={"nmae": "x"}, headers=BROWSER)
     assert (
-        "The parameter nmae is not known and is ignored; the nearest known one is name."
-        in page.text
+        "The parameter nmae is unknown and was ignored; the nearest known one is name." in page.text
     )
     assert "nmae" in page.headers["warning"]

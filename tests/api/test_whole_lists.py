@@ -23,7 +23,7 @@ from sqlalchemy import Engine, text
 from pipeline.api import whole_lists
 from pipeline.api.config import ApiConfig
 from pipeline.api.geoparquet_process import write_geoparquet
-from pipeline.api.list_formats import Around
+from pipeline.api.list_formats import BoundingBox
 from pipeline.api.whole_lists import Batch
 from pipeline.catalogue.search import SHOWN
 from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serve
@@ -259,7 +259,7 @@ def test_parameters_of_pages_are_ignored_and_named(client: Client) -> None:
     answer = ask(client, {"page": "7", "page_size": "1"}, "csv")
     assert len(read_csv(answer)) == 4
     assert answer.headers["warning"] == (
-        '299 - "All rows are sent with format=csv; ignored: page page_size."'
+        '299 - "format=csv sends all rows and ignores page page_size."'
     )
 
 
@@ -271,7 +271,7 @@ def test_a_list_with_more_rows_than_the_limit_is_400(database_url: str, engine: 
             assert answer.status_code == 400
             assert answer.json()["detail"] == {
                 "format": [
-                    f"{count} rows match, and at most 2 are sent in this format: "
+                    f"{count} rows match, but this format has at most 2; "
                     "add filters, or read the pages of format=json."
                 ]
             }
@@ -452,7 +452,7 @@ boxes = st.tuples(st.integers(-180, 180), st.integers(-180, 180), st.integers(-9
 
 @given(st.lists(boxes, min_size=1, max_size=4))
 def test_the_bounds_of_a_collection_contain_each_box(listed: list[tuple[int, int, int]]) -> None:
-    around = Around()
+    around = BoundingBox()
     for west, east, south in listed:
         around.add(west, south, east, south + 1)
     box = around.box()
@@ -486,7 +486,7 @@ def degrees(west: float, east: float) -> set[int]:
 def test_the_bounds_of_a_collection_cross_the_antimeridian_where_that_is_narrower(
     listed: list[tuple[float, float]], expected: tuple[float, float]
 ) -> None:
-    around = Around()
+    around = BoundingBox()
     for west, east in listed:
         around.add(west, 0, east, 1)
     box = around.box()

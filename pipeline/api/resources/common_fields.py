@@ -64,7 +64,7 @@ def organisation_sql(columns: Any, links: SqlLinks) -> ColumnElement[str]:
 
 
 def show_bounds(row: Any, _: Links) -> Json:
-    """Return the bounds in WGS 84 degrees, in the contract's order of sides."""
+    """Return the bounds in WGS 84 degrees, with the sides in the order of the contract."""
     return None if row.west is None else {side: getattr(row, side) for side in SIDES}
 
 
@@ -86,7 +86,7 @@ def show_interval(row: Any, _: Links) -> str | None:
 
 
 def read_access(value: Json) -> int:
-    """Return the number of an access modifier; accept its name or its number."""
+    """Return the number of an access modifier, given as its name or its number. Raises BadValue."""
     if value is None:
         raise BadValue("This field may not be null.")
     if not isinstance(value, str | int):
@@ -99,7 +99,7 @@ def read_access(value: Json) -> int:
 
 
 def read_organisation(value: Json) -> Any:
-    """Return the uuid of an organisation; accept the object that is shown too."""
+    """Return the uuid of an organisation, given as a uuid or as the object of an answer. Raises BadValue."""
     if isinstance(value, dict):
         value = value.get("uuid")
     if not isinstance(value, str) or not value:
@@ -108,7 +108,7 @@ def read_organisation(value: Json) -> Any:
 
 
 def read_username(value: Json) -> str | None:
-    """Return a username; null and the empty text mean nobody."""
+    """Return a username; null and the empty text mean no user. Raises BadValue."""
     if value is not None and not isinstance(value, str):
         raise BadValue("Must be a username.")
     reject_null_characters(value or "")
@@ -116,7 +116,7 @@ def read_username(value: Json) -> str | None:
 
 
 def read_interval(value: Json) -> Any:
-    """Return a duration: [D ]HH:MM:SS[.ffffff], ISO 8601 or seconds; empty and zero mean null."""
+    """Return a duration, given as [D ]HH:MM:SS[.ffffff], in ISO 8601 or in seconds; empty and zero mean null."""
     if value is None:
         return None
     if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -128,7 +128,7 @@ def read_interval(value: Json) -> Any:
 def identity(resource: str) -> tuple[Field, ...]:
     """Return the fields id, uuid and url."""
     return (
-        Field("id", "integer", INTEGER, "Stable, ascending number.", label="ID"),
+        Field("id", "integer", INTEGER, "Stable number; newer objects have higher ones.", label="ID"),
         Field("uuid", "string", UUID, "Identity.", label="UUID"),
         Field("url", "field", LINK, "URL of this object.",
               lambda row, links: links.to(resource, row.uuid),
@@ -137,7 +137,7 @@ def identity(resource: str) -> tuple[Field, ...]:
 
 
 NAME = text_field("name", "Name; need not be unique.", required=True, max_length=255)
-DESCRIPTION = text_field("description", "Free text; null and the empty text differ.")
+DESCRIPTION = text_field("description", "Free text; null and the empty text are different values.")
 ORGANISATION = Field(
     "organisation",
     "field",

@@ -1,4 +1,4 @@
-"""Fields of resources: how each is shown, checked, stored and described. A resource is a table of these."""
+"""Fields of resources: how each is shown, validated, stored and described. A resource has a table of fields."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,25 +42,25 @@ class Field:
     """JSON Schema of the shown value."""
     help: str = ""
     show: Show | None = None
-    """None: the column with the name of the field."""
+    """None: the value of the column with the name of the field."""
     show_sql: ShowSql | None = None
-    """The same in SQL. None: the column, or not possible if there is `show`."""
+    """The same in SQL. None: the column; with `show` it means that SQL cannot write the value."""
     read: Read | None = None
     """None: read-only."""
     accepts: Schema | None = None
-    """JSON Schema of a written value, where it differs from the shown one."""
+    """JSON Schema of a value in a body, if it differs from that of the shown value."""
     required: bool = False
     store: str | None = None
-    """Column for the written value; None for values that are resolved first, such as the organisation."""
+    """The column that stores the value; None for values that are looked up first, such as the organisation."""
     max_length: int | None = None
     initial: Json = None
-    """Value with which the form of a POST starts."""
+    """The value in the form of a POST at the start."""
     choices: Sequence[str] = ()
     label: str | None = None
 
     @property
     def read_only(self) -> bool:
-        """Whether a value in a body is ignored."""
+        """Whether values in a body are ignored."""
         return self.read is None
 
     @property
@@ -98,7 +98,7 @@ class Field:
 
 
 def represent(fields: Sequence[Field], row: Any, links: Links) -> dict[str, Json]:
-    """Return a row as it is shown in an answer."""
+    """Return a row as the JSON object of an answer."""
     return {field.name: field.represent(row, links) for field in fields}
 
 
@@ -107,9 +107,9 @@ class SqlLinks:
     """The hyperlinks of one answer in SQL."""
 
     start: ColumnElement[str]
-    """The URL of the API, with a slash at its end, as in a JSON text."""
+    """The URL of the API with a slash at its end, escaped for a JSON text."""
     end: ColumnElement[str]
-    """What follows the last slash of a hyperlink: empty, or the query string with the format."""
+    """The end of a hyperlink, after its last slash: empty, or the query string with the format."""
 
     def to(self, resource: str, key: ColumnElement[Any]) -> ColumnElement[str]:
         """Return the JSON text of the URL of a resource."""
@@ -131,14 +131,14 @@ def json_column(name: str) -> ShowSql:
 
 
 def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
-    """Return the JSON text of a column as Python writes its type; the text null for null.
+    """Return the SQL expression for the JSON text of a column, written as Python writes it; null becomes the text null.
 
-    They are expressions and not functions of the schema, because PostgreSQL parses a function whenever it plans.
+    It is an expression and not a function of the schema, because PostgreSQL parses a function whenever it plans.
     """
     kind = column.type
     if isinstance(kind, Text):
         return func.coalesce(cast(func.to_json(column), Text), "null")
-    if isinstance(kind, Double):  # PostgreSQL writes the shortest digits, with e from 1e15
+    if isinstance(kind, Double):  # PostgreSQL writes the shortest digits; it uses e from 1e15 on
         is_number, is_whole = column - column == 0, column == func.trunc(column)
         whole = and_(is_number, is_whole, func.abs(column) < 1e15)
         return case(
@@ -149,7 +149,7 @@ def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
     quoted = func.interval_text(column) if isinstance(kind, Interval) else column
     if isinstance(kind, Interval | Uuid):
         return func.coalesce('"' + cast(quoted, Text) + '"', "null")
-    return func.coalesce(cast(column, Text), "null")  # whole numbers and booleans
+    return func.coalesce(cast(column, Text), "null")  # integers and booleans
 
 
 def json_timestamp(column: ColumnElement[Any]) -> ColumnElement[str]:
@@ -159,7 +159,7 @@ def json_timestamp(column: ColumnElement[Any]) -> ColumnElement[str]:
 
 
 def json_object(parts: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
-    """Return the text of a JSON object of JSON texts."""
+    """Return the text of a JSON object; the values are JSON texts."""
     members: list[Any] = []
     for name, part in parts.items():
         members += [f'{"," if members else "{"}"{name}":', part]
@@ -167,7 +167,7 @@ def json_object(parts: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
 
 
 def nullable(schema: Schema) -> dict[str, Any]:
-    """Return the schema of the same value or null."""
+    """Return a schema that also accepts null."""
     kind = schema.get("type")
     if isinstance(kind, str):
         return {**schema, "type": [kind, "null"]}
@@ -188,10 +188,10 @@ LINK_LIST = {"type": "array", "items": LINK}
 UUID = {"type": "string", "format": "uuid"}
 TIMESTAMP = {"type": "string", "format": "date-time"}
 WRITTEN_TEXT = {"type": "string", "pattern": TEXT_PATTERN}
-"""A text that PostgreSQL can store: without null characters."""
+"""A text that PostgreSQL can store: it has no null characters."""
 NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 JSON_VALUE = {"$ref": "#/components/schemas/Json"}
-"""Any JSON whose texts are such texts."""
+"""Any JSON in which no text has null characters."""
 WRITTEN_OBJECT = {
     "type": "object",
     "propertyNames": WRITTEN_TEXT,
@@ -206,7 +206,7 @@ WRITTEN_BOOLEAN = {
     ]
 }
 MAX_DEPTH = 64
-"""Levels of nesting of stored JSON."""
+"""Maximum levels of nesting of stored JSON."""
 
 
 def timestamp_field(name: str, help: str = "") -> Field:
@@ -217,7 +217,7 @@ def timestamp_field(name: str, help: str = "") -> Field:
 
 
 def derived_timestamp(name: str, help: str) -> Field:
-    """Return a read-only timestamp or null; microseconds are shown only when they are not zero."""
+    """Return a read-only timestamp or null; it shows microseconds only when they are not zero."""
 
     def show(row: Any, _: Links) -> str | None:
         timestamp = getattr(row, name)
@@ -227,7 +227,7 @@ def derived_timestamp(name: str, help: str) -> Field:
 
 
 def links_field(name: str, resource: str, help: str, **options: Any) -> Field:
-    """Return a list of hyperlinks to the resources with the uuids in the column."""
+    """Return a field with hyperlinks to the objects whose uuids are in the column."""
     return Field(name, "list", LINK_LIST, help,
                  lambda row, links: [links.to(resource, uuid) for uuid in getattr(row, name)],
                  lambda columns, links: links.to_all(resource, columns[name]), **options)  # fmt: skip
@@ -235,14 +235,14 @@ def links_field(name: str, resource: str, help: str, **options: Any) -> Field:
 
 def derived(name: str, kind: str, schema: Schema, help: str, show: Show | None = None,
             show_sql: ShowSql | None = None, *, label: str | None = None) -> Field:  # fmt: skip
-    """Return a read-only field that is null while nothing is known."""
+    """Return a read-only field that is null while its value is unknown."""
     return Field(name, kind, nullable(schema), help, show, show_sql, label=label)
 
 
 def text_field(
     name: str, help: str, *, required: bool = False, max_length: int | None = None
 ) -> Field:
-    """Return a text; a required one may not be blank, an optional one may be null. A number becomes its digits."""
+    """Return a field for text; a required one may not be blank, an optional one may be null. It accepts numbers."""
     bounds = {"maxLength": max_length} if max_length else {}
     written = {**WRITTEN_TEXT, **bounds, **({"pattern": NOT_BLANK} if required else {})}
     choices = [written, NUMBER, *([] if required else [{"type": "null"}])]
@@ -281,7 +281,7 @@ def list_field(name: str, help: str) -> Field:
 
 
 def read_text(value: Json, *, required: bool, max_length: int | None = None) -> str | None:
-    """Return a text without surrounding blanks, or a number as text."""
+    """Return a text without surrounding blanks; accept a number too. Raises BadValue."""
     if value is None:
         if required:
             raise BadValue("This field may not be null.")
@@ -305,7 +305,7 @@ def reject_null_characters(text: str) -> None:
 
 
 def read_boolean(value: Json) -> bool:
-    """Return the boolean for true, false, and the texts and numbers that clients send."""
+    """Return a boolean, given as true or false or as a text or number that clients send for them. Raises BadValue."""
     booleans = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
     key = value.lower() if isinstance(value, str) else value
     if value is None:
@@ -316,7 +316,7 @@ def read_boolean(value: Json) -> bool:
 
 
 def read_json(value: Json) -> Json:
-    """Return JSON that PostgreSQL can store."""
+    """Return the value; raise BadValue if PostgreSQL cannot store it as JSON."""
     _check_json(value, MAX_DEPTH)
     return value
 
@@ -336,7 +336,7 @@ def _check_json(value: Json, depth: int) -> None:
 
 
 def read_list(value: Json) -> Json:
-    """Return a JSON list."""
+    """Return the value; raise BadValue if it is not a list that PostgreSQL can store as JSON."""
     if not isinstance(value, list):
         raise BadValue("Must be a list.")
     return read_json(value)

@@ -1,8 +1,8 @@
-"""Lists and details as JSON texts that PostgreSQL writes.
+"""Composes statements with which PostgreSQL writes lists and details as JSON text.
 
-The statement of a request depends on its filters, order and kind of caller only. It is composed once for each of these
-shapes; their values are its parameters. Rows that Python represents (`field.represent`) give the same answers, and
-tests compare both.
+The statement of a request depends only on its filters, its order and whether the caller signed in: its shape. It is
+composed once for each shape, and the values of the filters are its parameters. Rows that Python represents
+(`field.represent`) give the same answers, and tests compare both.
 """
 
 import re
@@ -40,11 +40,11 @@ from pipeline.database.queries import NumberedQuery, number_parameters
 PARAMETER = re.compile(r"%\((\w+)\)s")
 DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 Shape = tuple[tuple[str, Test, int], ...]
-"""The name, the test and the number of values of each filter."""
+"""The name, the lookup and the number of values of each filter."""
 
 
 def parameter(name: str, kind: TypeEngine[Any] | None = None) -> ColumnElement[Any]:
-    """Return a parameter; `numbered` gives it a number."""
+    """Return a named parameter; `numbered` replaces its name by a number."""
     return literal_column(f"%({name})s", kind or NullType())
 
 
@@ -52,11 +52,11 @@ LINKS = SqlLinks(*(literal_column(f"%({name})s::text", Text()) for name in ("sta
 SIGNED_IN = Caller(
     **{name: cast("Any", parameter(name)) for name in ("user_id", "reads", "supplies", "administers")}
 )  # fmt: skip
-"""A caller who is logged in, as parameters."""
+"""A caller who signed in; their id and roles are parameters."""
 
 
 def list_query(resource: Resource, selection: Selection, caller: Caller) -> NumberedQuery:
-    """Return the statement that selects the number of all rows, and a page as JSON."""
+    """Return the statement that selects the number of all rows and a page as JSON text."""
     shape = shape_of(selection)
     ordering = ",".join(split_list(selection.ordering))
     most = power_of_ten(selection.paging.offset + selection.paging.size)
@@ -64,27 +64,27 @@ def list_query(resource: Resource, selection: Selection, caller: Caller) -> Numb
 
 
 def shape_of(selection: Selection) -> Shape:
-    """Return what the text of a statement depends on."""
+    """Return the shape of the filters, on which the text of a statement depends."""
     return tuple((field.name, bound.test, len(bound.values)) for field, bound in selection.tests)
 
 
 def stand_in(logged_in: bool) -> Caller:
-    """Return the caller in the text of a statement."""
+    """Return the caller for composing a statement."""
     return SIGNED_IN if logged_in else ANONYMOUS
 
 
 def conditions_of_shape(entity: Entity, shape: Shape, caller: Caller) -> list[ColumnElement[bool]]:
     """Return the conditions of filters, with parameters for their values."""
-    filters, where, used = {field.name: field for field in entity.filters}, [], 0
+    filters, conditions, used = {field.name: field for field in entity.filters}, [], 0
     for name, test, count in shape:
-        values = tuple(parameter(f"value_{number}") for number in range(used, used + count))
-        where.append(filters[name].condition(BoundTest(test, values), caller))
+        values = tuple(parameter(f"value_{index}") for index in range(used, used + count))
+        conditions.append(filters[name].condition(BoundTest(test, values), caller))
         used += count
-    return where
+    return conditions
 
 
 def power_of_ten(number: int) -> int:
-    """Return the next higher power of ten, of those that PostgreSQL takes as a limit."""
+    """Return the smallest power of ten that is not below a number, at most 10**18, so that PostgreSQL accepts it."""
     return int(min(10 ** len(str(number - 1)), 10**18))
 
 
@@ -93,13 +93,13 @@ def _compose_list(
     resource: Resource, shape: Shape, ordering: str, most: int, logged_in: bool
 ) -> NumberedQuery:
     entity, caller = resource.entity, stand_in(logged_in)
-    where = conditions_of_shape(entity, shape, caller)
-    # Where PostgreSQL does not know a limit and an offset, it plans for a tenth of the rows: `most` makes these few.
-    page = choose_page(entity, caller, where, ordering, most)
+    conditions = conditions_of_shape(entity, shape, caller)
+    # If limit and offset are parameters, PostgreSQL plans for a tenth of the rows; the constant `most` makes these few.
+    page = choose_page(entity, caller, conditions, ordering, most)
     ids = page.ids.subquery("first_rows")
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
     page = replace(page, ids=select(ids.c.id).limit(limit).offset(offset))
-    keys = [key.column.label(f"key_{number}") for number, key in enumerate(page.keys)]
+    keys = [key.column.label(f"key_{index}") for index, key in enumerate(page.keys)]
     shown = rows_of_page(entity, caller, page).add_columns(*keys).subquery("shown")
     order = [key.sort(shown.c[column.name]) for key, column in zip(page.keys, keys, strict=True)]
     rows = func.string_agg(json_row(resource), aggregate_order_by(literal_column("','"), *order))
@@ -118,14 +118,14 @@ def detail_query(resource: Resource, logged_in: bool) -> NumberedQuery:
 
 @lru_cache
 def json_row(resource: Resource) -> ColumnElement[str]:
-    """Return the JSON text of a row of the subquery `shown` in SQL, which takes as long to compose as all the rest."""
+    """Return the expression for the JSON text of a row of the subquery `shown`; cached, as it is slow to compose."""
     shown = row_statement(resource.entity, ANONYMOUS, true()).subquery("shown")
     row = json_object({field.name: field.to_sql(shown.c, LINKS) for field in resource.fields})
     return literal_column(_text(row), Text())
 
 
 def numbered(statement: Select[Any], *, prepare: bool = True) -> NumberedQuery:
-    """Return a statement with numbered parameters, and with constants as they are."""
+    """Return a statement with numbered parameters and literal constants."""
     return replace(number_parameters(_text(statement), PARAMETER), prepare=prepare)
 
 
@@ -134,7 +134,7 @@ def _text(clause: ClauseElement) -> str:
 
 
 def shared_values(links: Links, caller: Caller) -> dict[str, Any]:
-    """Return the parameters of every query."""
+    """Return the parameters that every statement has."""
     start, end = f"{links.base}{API}/", links.query
     return {
         "start": orjson.dumps(start).decode()[1:-1],
@@ -144,7 +144,7 @@ def shared_values(links: Links, caller: Caller) -> dict[str, Any]:
 
 
 def caller_values(caller: Caller) -> dict[str, Any]:
-    """Return the parameters that stand for the caller."""
+    """Return the parameters for the id and the roles of the caller."""
     return {
         "user_id": caller.user_id,
         "reads": sorted(caller.reads),
@@ -154,7 +154,7 @@ def caller_values(caller: Caller) -> dict[str, Any]:
 
 
 def list_values(selection: Selection) -> Mapping[str, Any]:
-    """Return the parameters of a list, besides the shared ones."""
+    """Return the parameters of a list, without the shared ones."""
     return {
         **filter_values(selection),
         "limit": selection.paging.size,
@@ -165,4 +165,4 @@ def list_values(selection: Selection) -> Mapping[str, Any]:
 def filter_values(selection: Selection) -> dict[str, Any]:
     """Return the parameters of the filters."""
     values = [value for _, bound in selection.tests for value in bound.values]
-    return {f"value_{number}": value for number, value in enumerate(values)}
+    return {f"value_{index}": value for index, value in enumerate(values)}

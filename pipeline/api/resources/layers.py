@@ -35,7 +35,7 @@ OBJECT = {"type": "object"}
 WMS_TEXTS = ("endpoint", "layer")
 DIGITS = re.compile("[0-9]{1,15}")
 MAX_INTEGER = 2**53
-"""Integers up to it are exact in every JSON parser."""
+"""The largest integer that every JSON parser reads exactly."""
 ANY_INTEGER = {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER}
 OBSERVATION_TYPE_KEYS = (
     "id", "url", "code", "parameter", "unit", "scale", "description", "reference_frame", "compartment",
@@ -46,14 +46,14 @@ MAX_SOURCES = 10_000
 
 
 def show_source(row: Any, _: Links) -> Json:
-    """Return the graph, with the uuids of raster sources that were deleted by force."""
+    """Return the graph; it keeps the uuids of raster sources that were deleted by force."""
     if row.source is None or not row.deleted_sources:
         return row.source
     return {**row.source, "deleted_sources": row.deleted_sources}
 
 
 def read_source(value: Json) -> Json:
-    """Return a graph {"graph": {name: [block, arguments...]}, "name": name}, or null."""
+    """Return a graph {"graph": {name: [block, arguments...]}, "name": name}, or null. Raises BadValue."""
     if value is None:
         return None
     graph = value.get("graph") if isinstance(value, dict) else None
@@ -63,7 +63,7 @@ def read_source(value: Json) -> Json:
 
 
 def show_wms_info(row: Any, _: Links) -> Json:
-    """Return an object that has both texts, whatever is stored."""
+    """Return an object with both texts, even if fewer are stored."""
     stored = row.wms_info if isinstance(row.wms_info, dict) else {}
     texts = {
         name: value if isinstance(value := stored.get(name), str) else "" for name in WMS_TEXTS
@@ -72,7 +72,7 @@ def show_wms_info(row: Any, _: Links) -> Json:
 
 
 def read_size(value: Json) -> int | None:
-    """Return a number of bytes, or null; accept digits in a text too."""
+    """Return a number of bytes, or null; accept a text of digits too. Raises BadValue."""
     if value is None or value == "":
         return None
     size = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
@@ -90,7 +90,7 @@ def show_observation_type(row: Any, _: Links) -> Json:
 
 
 def read_observation_type(value: Json) -> Json:
-    """Return the stored object for a code, an id or an object."""
+    """Return the object to store, given as a code, an id or an object. Raises BadValue."""
     if isinstance(value, str):
         return read_json({"code": value}) if value.strip() else None
     if isinstance(value, dict | None):
@@ -114,7 +114,7 @@ def _read_nullable_number(value: Json) -> float | None:
 
 
 def read_sources(value: Json) -> Json:
-    """Return the uuids of raster sources; accept their hyperlinks too."""
+    """Return the uuids of raster sources, given as uuids or hyperlinks. Raises BadValue."""
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise BadValue("Must be a list of uuids.")
     if len(value) > MAX_SOURCES:
@@ -155,8 +155,8 @@ LAYERS = Resource(
 Raster layers show raster sources, directly or through a graph of operations.
 
 The field "source" is that graph, and "raster_sources" lists the raster sources in it. Bounds and times come from \
-those that you may read. The fields about drawing are stored and returned. A layer that shows one \
-raster source has pixels: data/ and timesteps/.""",
+those that you may read. The server stores and returns the fields about drawing, but does not use them. A layer that \
+shows one raster source has pixels: data/ and timesteps/.""",
     entity=lists.LAYERS,
     fields=(
         *common.identity("rasters"),
@@ -167,7 +167,7 @@ raster source has pixels: data/ and timesteps/.""",
         common.SUPPLIER,
         common.SUPPLIER_CODE,
         list_field("shared_with", "Organisations with which it is shared."),
-        json_field("observation_type", "What is observed; written as a code, an id or an object.",
+        json_field("observation_type", "What is observed; write it as a code, an id or an object.",
                    schema=nullable(OBJECT), show=show_observation_type, read=read_observation_type,
                    accepts={"anyOf": [WRITTEN_TEXT, ANY_INTEGER, WRITTEN_OBJECT, {"type": "null"}]}),
         json_field("aggregation_type", "How values are aggregated.", kind="string", schema=nullable(STRING),
@@ -175,7 +175,7 @@ raster source has pixels: data/ and timesteps/.""",
         json_field("options", "How it is drawn.", initial={}),
         json_field("colormap", "How it is coloured."),
         boolean_field("rescalable", "Whether its colours can be rescaled."),
-        json_field("temporal", "Whether it is a time series; null means as its sources.", kind="boolean",
+        json_field("temporal", "Whether it is a time series; null: the same as its sources.", kind="boolean",
                    schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN),
                    read=lambda value: None if value is None else read_boolean(value)),
         derived("interval", "string", STRING, "Time between steps, if its sources agree.", common.show_interval),
@@ -204,7 +204,7 @@ LABEL_TYPES = Resource(
     path="labeltypes",
     model="LabelType",
     title="Label Type",
-    description="Label types label objects, such as buildings, with values computed from raster sources.",
+    description="Label types give objects, such as buildings, labels that are computed from raster sources.",
     entity=lists.LABEL_TYPES,
     fields=(
         *common.identity("labeltypes")[:0:-1],
@@ -252,7 +252,7 @@ scenario__isnull to see only those, or only the others.""",
         links_field(
             "raster_sources",
             "rastersources",
-            "The raster sources that it uses, of those that you may read; written as uuids.",
+            "The raster sources that it uses and that you may read; write them as uuids.",
             read=read_sources,
             accepts={
                 "type": "array",

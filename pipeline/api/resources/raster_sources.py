@@ -1,4 +1,4 @@
-"""The resource rastersources: its 29 fields in the contract's order, and what its writes need besides."""
+"""The resource rastersources: its 29 fields in the order of the contract, and the hooks of its writes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,18 +29,18 @@ QUERIES = queries("source_data")
 
 
 class RasterSourceResource(Resource):
-    """Raster sources: layers depend on them, files belong to them, and some of their fields are derived."""
+    """The raster sources. Layers depend on them, files belong to them, and some of their fields are derived."""
 
     async def check_move(
         self, source_id: int, organisation_id: int, connection: AsyncConnection
     ) -> None:
-        """Raise Problem 413 if the new organisation has no room for the data."""
+        """Raise Problem 413 if the quota of the new organisation is too small for the data."""
         await check_move(source_id, organisation_id, connection)
 
     async def before_delete(
         self, row: Any, force: bool, connection: AsyncConnection
     ) -> Sequence[str]:
-        """Leave tombstones and return the URIs of uploaded files; raise Problem 412 while layers use the source."""
+        """Add tombstones and return the URIs of uploaded files; raise Problem 412 while layers use the source."""
         if not force:
             used = (await connection.execute(before_writes.count_dependents(row.uuid))).one()
             if used.layers or used.labeltypes:
@@ -66,8 +66,8 @@ RASTER_SOURCES = RasterSourceResource(
     description="""\
 Raster sources hold the data; raster layers show it, directly or through a graph of operations.
 
-The fields "layers" and "labeltypes" list everything that depends on a raster source. You may not be allowed to read \
-all of it; such a hyperlink answers 404.
+The fields "layers" and "labeltypes" list everything that depends on a raster source. If you are not allowed to read \
+one of these objects, its hyperlink answers 404.
 
 ## Deletion
 
@@ -89,7 +89,7 @@ To delete it anyway, send {"force": true} as the body. This breaks whatever uses
             "interval",
             "string",
             nullable(STRING),
-            "Time between steps as [D ]HH:MM:SS[.ffffff]; may be written in ISO 8601 or in seconds too.",
+            "Time between steps as [D ]HH:MM:SS[.ffffff]; you may also write it in ISO 8601 or in seconds.",
             common.show_interval,
             json_column("interval"),
             read=common.read_interval,

@@ -93,7 +93,7 @@ TASKS = Resource(
     path="tasks",
     model="Task",
     title="Task",
-    description="The state of an upload, or of data that are written; anyone who knows the uuid may read it.",
+    description="The state of an upload or an export; anyone who has the uuid may read it.",
     entity=lists.TASKS,
     fields=(
         Field("uuid", "string", UUID, label="UUID"),
@@ -130,7 +130,7 @@ def _show_warnings(row: Any, _: Links) -> Json:
 
 
 def hide_for_others(row: Any, text: str) -> str:
-    """Return a message, without folders unless the caller sees the file's `uri`."""
+    """Return a message, without the paths of folders unless the caller may see the file's `uri`."""
     return text if row.uri is not None else hide_folders(text, row.full_uri, row.name)
 
 
@@ -192,7 +192,7 @@ stays in this list until it is fixed or deleted. Suppliers and administrators se
                 label="URI"),
         Field("name", "string", STRING, "The name at the end of its URI."),
         Field("code", "string", STRING, "Stable reason code, such as missing_crs."),
-        Field("message", "string", STRING, "What was found, and what to do.",
+        Field("message", "string", STRING, "What is wrong, and what to do.",
               lambda row, _: hide_for_others(row, row.message)),
         Field("definition", "string", STRING, "Id of the definition whose run rejected it."),
         Field("organisation", "nested object", OWNER, "The organisation whose run rejected it.", show_organisation),

@@ -1,4 +1,4 @@
-"""A resource: one list of the catalogue as the API offers it, from which views, forms and documents are made."""
+"""A resource: one list of the catalogue in the API. Views, forms and the OpenAPI document are built from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from pipeline.catalogue.select_rows import Entity
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """One list; its hooks add to the writes of a row, and do nothing by default."""
+    """One list of the catalogue. Its hooks extend the writes of a row; by default they do nothing."""
 
     path: str
-    """Below /api/v4/, such as rastersources."""
+    """The path below /api/v4/, such as rastersources."""
     model: str
-    """The name in the sentence of a 404, such as RasterSource."""
+    """The name in the message of a 404, such as RasterSource."""
     title: str
     """The name of one row on pages, such as Raster Source."""
     description: str
@@ -26,11 +26,11 @@ class Resource:
     entity: Entity
     fields: tuple[Field, ...]
     examples: tuple[str, ...] = ()
-    """Query strings for its page."""
+    """Query strings that its page shows as examples."""
     max_page_size: int | None = None
-    """None: that of the configuration."""
+    """None: that of the configuration of the API."""
     delete_problems: tuple[int, ...] = ()
-    """Further statuses of DELETE."""
+    """Error statuses of DELETE, other than those of every URL."""
 
     @cached_property
     def is_sql(self) -> bool:
@@ -48,8 +48,8 @@ class Resource:
         force: bool,  # noqa: ARG002
         connection: AsyncConnection,  # noqa: ARG002
     ) -> Sequence[str]:
-        """Return the URIs of files to delete with a locked row; raise Problem if it may not be deleted."""
+        """Return the URIs of files to delete together with a locked row; raise Problem if it may not be deleted."""
         return ()
 
     async def after_write(self, row_id: int, connection: AsyncConnection) -> None:
-        """Update what depends on the stored fields."""
+        """Update the fields that depend on the stored ones."""

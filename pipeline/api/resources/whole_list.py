@@ -1,4 +1,4 @@
-"""All rows of the list of raster sources in SQL, each as one JSON text: a feature, or the cells of a table."""
+"""Composes statements that select the whole list of raster sources: each row as a feature, or as a flat JSON object."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ FURTHER = (
     "id", "url", "organisation_uuid", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y", "writable", "layers",
     "labeltypes",
 )  # fmt: skip
-"""What the API shows besides the columns of `rastersources search`."""
+"""Fields of the API that are not columns of `rastersources search`."""
 SIDES = ("west", "south", "east", "north")
 IDS: ColumnElement[Any] = literal_column("%(ids)s::bigint[]")
 Write = Callable[[Any], Sequence[ColumnElement[Any]]]
-"""Takes the columns of a row and returns what is selected, the JSON text first."""
+"""Takes the columns of a row and returns the expressions to select; the first is the JSON text."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FlatColumn:
     """A column of the list as a table."""
 
     kind: str
-    """As that of a field."""
+    """The kind of a `Field`."""
     show_sql: ShowSql
 
 
@@ -58,42 +58,45 @@ FLAT_COLUMNS = {name: _KNOWN[name] for name in (*SHOWN, *FURTHER)}
 """The columns of the list as a table, those of `rastersources search` first."""
 
 
-def feature_members(own: Any) -> list[Any]:
-    """Return the beginning of the JSON of a row as a feature, up to its properties; what follows is for the caller.
+def feature_members(columns: Any) -> list[Any]:
+    """Return the JSON of a row as a feature, from the opening brace up to its properties; the caller adds the end.
 
-    The rows are those of a subquery `shown` that has the extent too.
+    The rows are those of a subquery with the name `shown` and the column `extent`.
     """
-    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(own.extent), 7)
-    bounds = func.json_build_array(*(own[side] for side in SIDES))
+    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(columns.extent), 7)
+    bounds = func.json_build_array(*(columns[side] for side in SIDES))
     return [
-        '{"type":"Feature","id":"', own.uuid, '","geometry":', func.coalesce(geometry, "null"),
-        case((own.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
+        '{"type":"Feature","id":"', columns.uuid, '","geometry":', func.coalesce(geometry, "null"),
+        case((columns.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
         ',"properties":', json_row(RASTER_SOURCES),
     ]  # fmt: skip
 
 
-def write_feature(own: Any) -> list[ColumnElement[Any]]:
-    """Select a row as a feature, and its bounds."""
-    return [func.concat(*feature_members(own), "}"), *(own[side] for side in SIDES)]
+def write_feature(columns: Any) -> list[ColumnElement[Any]]:
+    """Return the expressions for a row as a feature, and for its bounds: west, south, east and north in degrees."""
+    return [func.concat(*feature_members(columns), "}"), *(columns[side] for side in SIDES)]
 
 
-def write_flat(own: Any) -> list[ColumnElement[Any]]:
-    """Select a row as an object of `FLAT_COLUMNS`."""
-    return [json_object(_flat_parts(own))]
+def write_flat(columns: Any) -> list[ColumnElement[Any]]:
+    """Return the expression for a row as a JSON object of `FLAT_COLUMNS`."""
+    return [json_object(_flat_parts(columns))]
 
 
-def write_flat_with_geometry(own: Any) -> list[ColumnElement[Any]]:
-    """Select the same with the geometry as hexadecimal WKB, and the box around it: -180 to 180 for one that is cut."""
-    wkb = func.encode(func.ST_AsBinary(func.ST_ForcePolygonCCW(own.extent), "NDR"), "hex")
+def write_flat_with_geometry(columns: Any) -> list[ColumnElement[Any]]:
+    """Return the same with the geometry as hexadecimal WKB, and its bbox in degrees.
+
+    The bbox of a geometry that is cut at the antimeridian reaches from -180 to 180.
+    """
+    wkb = func.encode(func.ST_AsBinary(func.ST_ForcePolygonCCW(columns.extent), "NDR"), "hex")
     box = {
-        name: json_text(getattr(func, f"ST_{name}")(own.extent, type_=own.west.type))
+        name: json_text(getattr(func, f"ST_{name}")(columns.extent, type_=columns.west.type))
         for name in ("xmin", "ymin", "xmax", "ymax")
     }
     return [
         json_object({
-            **_flat_parts(own),
+            **_flat_parts(columns),
             "geometry": func.coalesce('"' + wkb + '"', "null"),
-            "bbox": case((own.extent.is_(None), "null"), else_=json_object(box)),
+            "bbox": case((columns.extent.is_(None), "null"), else_=json_object(box)),
         })
     ]  # fmt: skip
 
@@ -111,16 +114,16 @@ def count_query(shape: Shape, logged_in: bool) -> NumberedQuery:
 
 @lru_cache(maxsize=64)
 def rows_query(write: Write, shape: Shape | None, ordering: str, logged_in: bool) -> NumberedQuery:
-    """Return the statement that selects all rows in their order: what the filters find, or without a shape `ids`."""
+    """Return the statement that selects all rows in order: those of the filters, or without a shape those in `ids`."""
     caller = stand_in(logged_in)
-    known = [raster_sources.c.id == any_(IDS)]
-    where = known if shape is None else conditions_of_shape(ENTITY, shape, caller)
+    in_ids = [raster_sources.c.id == any_(IDS)]
+    conditions = in_ids if shape is None else conditions_of_shape(ENTITY, shape, caller)
     keys = sort_keys(ENTITY, ordering, caller)
-    columns = [key.column.label(f"key_{number}") for number, key in enumerate(keys)]
+    columns = [key.column.label(f"key_{index}") for index, key in enumerate(keys)]
     chosen = matching_rows(
-        ENTITY, [raster_sources.c.id, *columns], ENTITY.visible(caller), where
+        ENTITY, [raster_sources.c.id, *columns], ENTITY.visible(caller), conditions
     ).subquery("chosen")
-    own = shown_rows(ENTITY, caller).add_columns(raster_sources.c.extent).subquery("shown")
-    rows = own.join(chosen, chosen.c.id == own.c.id)
+    shown = shown_rows(ENTITY, caller).add_columns(raster_sources.c.extent).subquery("shown")
+    rows = shown.join(chosen, chosen.c.id == shown.c.id)
     order = [key.sort(chosen.c[column.name]) for key, column in zip(keys, columns, strict=True)]
-    return numbered(select(*write(own.c)).select_from(rows).order_by(*order))
+    return numbered(select(*write(shown.c)).select_from(rows).order_by(*order))

@@ -1,4 +1,4 @@
-"""The catalogue: a table of raster sources, and beside it their map."""
+"""The catalogue page: a table of raster sources beside their map."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,36 +40,36 @@ COLUMNS = (
     ("size", "Size"),
     ("last_modified", "Changed"),
 )
-"""Columns of the table: the order that a click on the head asks for, and the head."""
+"""Columns of the table: the ordering that a click on the heading selects, and the heading."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A raster source, and its outline in the frame of the page."""
+    """A raster source, and its outline within the extent of the page."""
 
     source: Any
     outline: Outline | None
 
     @property
     def times(self) -> Markup:
-        """Its times; none for a static source whose files have no time, which is stored as 1970."""
+        """Its times; empty for a static source whose files have no time, for which 1970 is stored."""
         first, last = self.source.first_value_timestamp, self.source.last_value_timestamp
         return show_period(*((None, None) if first == last == NO_TIME else (first, last)))
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a column."""
+    """The heading of a column."""
 
     text: str
     link: str
-    """The query string that orders by this column; empty if it cannot."""
+    """The query string that orders by this column; empty if that is not possible."""
     direction: str
     """ascending, descending, or empty."""
 
 
 class Catalogue(SitePage):
-    """GET the catalogue; programs get the redirect to the API instead."""
+    """GET the catalogue; programs are redirected to the API."""
 
     template = "catalogue.html"
 
@@ -79,13 +79,13 @@ class Catalogue(SitePage):
         self.known = ReadList(api, RASTER_SOURCES).known_parameters
 
     async def respond(self, request: Request) -> Response:
-        """Return the page to people."""
+        """Return the page, or the redirect for programs."""
         if not wants_html(request, request.query_params.get("format")):
             return await self.for_programs.respond(request)
         return await super().respond(request)
 
     async def get(self, call: Call) -> Response:
-        """Return the page; a filter that cannot be used is named above the empty table."""
+        """Return the page; if a filter is invalid, the table is empty and an error stands above it."""
         check_method(call.request.method, ("GET", "HEAD"))
         rows: Sequence[Any] = ()
         errors, total, filtered = None, 0, None
@@ -125,15 +125,18 @@ class Catalogue(SitePage):
         )
 
     def downloads(self, call: Call, total: int) -> Iterator[tuple[str, str]]:
-        """Yield a name and a link for each format of the whole list, if it is not too long."""
+        """Yield a name and a link for each format of the whole list, unless the list is too long."""
         paging = {name for name, _, _ in PAGING}
         query = {name: text for name, text in call.query.items() if name not in paging}
         if 0 < total <= self.api.config.list_rows:
-            for format, each in LIST_FORMATS.items():
-                yield each.title, f"{API}/rastersources/{changed_query(query, format=format)}"
+            for format, list_format in LIST_FORMATS.items():
+                yield (
+                    list_format.title,
+                    f"{API}/rastersources/{changed_query(query, format=format)}",
+                )
 
     async def find_extent(self, call: Call, selection: Selection) -> Extent | None:
-        """Return the box around the first sources that the filters find; None for costly filters."""
+        """Return the bounds of the first sources that the filters find; None for costly filters."""
         if costly_in(call.query, ENTITY.filters):
             return None
         statement = extent_statement(call.caller, selection.where(call.caller))
@@ -148,7 +151,7 @@ def map_filters(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def heads(query: Mapping[str, str]) -> Iterator[Head]:
-    """Yield the heads of the columns, each with the link that orders by it or reverses that order."""
+    """Yield the headings of the columns, each with the link that orders by it or reverses the order."""
     ordering = query.get("ordering", "")
     for order, text in COLUMNS:
         if order is None:

@@ -1,10 +1,10 @@
-"""Charts of the speed of runs, as the numbers of an SVG that the server renders."""
+"""Computes charts of the speed of runs; a template renders them as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 150
-"""Units of the drawing, without its labels."""
+"""Width and height of the drawing in SVG units, without its labels."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -17,15 +17,15 @@ class Bar:
     width: float
     height: float
     label: str
-    """What its tooltip says."""
+    """The text of its tooltip."""
     link: str = ""
     mark: bool = False
-    """Whether it is the one that the page is about."""
+    """Whether it is the bar of the run that the page shows."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars above an axis from zero."""
+    """Bars on an axis that starts at zero."""
 
     bars: Sequence[Bar]
     top: float
@@ -37,18 +37,18 @@ class Chart:
 
 @dataclass(frozen=True)
 class Value:
-    """A bar before it has a place."""
+    """The value of a bar, before the layout of the chart."""
 
     value: float
     label: str
     share: float = 1.0
-    """Its width, in parts of the others."""
+    """Its width, relative to the other bars."""
     link: str = ""
     mark: bool = False
 
 
-def make_chart(values: Sequence[Value], left: str, right: str) -> Chart | None:
-    """Return the chart of some values; None without any."""
+def make_chart(values: Sequence[Value], first_label: str, last_label: str) -> Chart | None:
+    """Return the chart of values; None if there are none."""
     total = sum(value.share for value in values)
     if not total:
         return None
@@ -61,11 +61,11 @@ def make_chart(values: Sequence[Value], left: str, right: str) -> Chart | None:
             Bar(round(x, 2), round(HEIGHT - height, 2), *size, value.label, value.link, value.mark)
         )
         x += width
-    return Chart(bars, top, left, right)
+    return Chart(bars, top, first_label, last_label)
 
 
 def round_up(value: float) -> float:
-    """Return the next of 1, 2, 2.5, 5, 10, ... that is not below a value; 1 for 0."""
+    """Return the smallest of 1, 2, 2.5, 5, 10, ... that is not below a value; 1 for 0."""
     if value <= 0:
         return 1.0
     power = 1.0
@@ -77,7 +77,7 @@ def round_up(value: float) -> float:
 
 
 def speeds_within(progress: Sequence[float]) -> list[Value]:
-    """Return files per second between the points of a run; `progress` holds seconds and files in turns."""
+    """Return files per second between the points of a run; `progress` has seconds and files alternately."""
     values, before, done = [], 0.0, 0.0
     for seconds, files in zip(progress[::2], progress[1::2], strict=True):
         if seconds > before:

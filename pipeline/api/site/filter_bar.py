@@ -1,4 +1,4 @@
-"""The filter bar of the catalogue, made from the filters of the API: the same names, so that a URL works for both."""
+"""Builds the filter bar of the catalogue from the filters of the API; the names are the same, so a URL fits both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "scenario__isnull": (("false", "yes"), ("true", "no")),
     "supplier__isnull": (("true", "yes"), ("false", "no")),
 }
-"""Parameters with few values, and the words for them."""
+"""Parameters with few values, and the labels of these values."""
 WORDS = {"icontains": "contains", "gte": "from", "lte": "until", "isnull": "is empty"}
 LABELS = {"scenario__isnull": "Used in a scenario", "supplier__isnull": "Without a supplier"}
 NOT_SHOWN = ("bbox", "organisation__uuid")
-"""Second names of other filters."""
+"""Labels of other filters."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Chip:
 
 @dataclass(frozen=True)
 class FilterBar:
-    """What the page shows above its table."""
+    """The filters above the table."""
 
     first: Sequence[Control]
     more: Sequence[Control]
-    kept: Mapping[str, str]
-    """Parameters without an input, which the form sends along."""
+    hidden: Mapping[str, str]
+    """Parameters without an input; the form sends them as hidden fields."""
     chips: Sequence[Chip]
 
     @property
@@ -56,23 +56,25 @@ class FilterBar:
 
 def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> FilterBar:
     """Return the bar for the query string of a page."""
-    known = filters_by_parameter(filters)
+    by_parameter = filters_by_parameter(filters)
     more = [
         name
         for name, filter in offered_parameters(filters)
         if name not in FIRST and filter.name not in NOT_SHOWN
     ]
-    controls = {name: _control(name, *known[name], query) for name in (*FIRST, *more)}
-    given = {name: text for name, text in query.items() if text}
-    kept = {name: text for name, text in given.items() if name not in controls and name != "page"}
+    controls = {name: _control(name, *by_parameter[name], query) for name in (*FIRST, *more)}
+    active = {name: text for name, text in query.items() if text}
+    hidden = {
+        name: text for name, text in active.items() if name not in controls and name != "page"
+    }
     return FilterBar(
         [controls[name] for name in FIRST],
         [controls[name] for name in more],
-        kept,
+        hidden,
         [
-            Chip(_explain(name, *known[name], text), changed_query(given, page=None, **{name: None}) or "?")
-            for name, text in given.items()
-            if name in known
+            Chip(_explain(name, *by_parameter[name], text), changed_query(active, page=None, **{name: None}) or "?")
+            for name, text in active.items()
+            if name in by_parameter
         ],
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Vector tiles of the map: the raster sources that the filters of the API find, for the caller."""
+"""Serves the vector tiles of the map: the raster sources that the filters find and the caller may see."""
 
 from functools import lru_cache, partial
 from gzip import compress
@@ -35,7 +35,7 @@ HEADERS = {
     "Cache-Control": "private, max-age=60",
     "Vary": "Accept-Encoding, Cookie, Authorization, username, password",
 }
-"""A pan back within a minute asks for nothing; the answer depends on the caller."""
+"""Browsers cache a tile for a minute, for when the user pans back; the answer depends on the caller."""
 
 NUMBERS = {
     "left": Double,
@@ -45,14 +45,14 @@ NUMBERS = {
     "first_row": Integer,
     "cells": Integer,
 }
-"""The numbers of `tile_box`, and their types."""
+"""The parameters of `tile_box`, and their types."""
 
 
 class FootprintTile(View):
     """GET a vector tile with the footprints of raster sources."""
 
     async def respond(self, request: Request) -> Response:
-        """Return the tile; a problem has the envelope of the API."""
+        """Return the tile, or a problem in the envelope of the API."""
         try:
             check_method(request.method, ("GET", "HEAD"))
             query = parse_query(request.scope["query_string"])
@@ -87,7 +87,7 @@ def tile_query(shape: Shape, logged_in: bool) -> NumberedQuery:
     box: Box = {name: parameter(name, kind()) for name, kind in NUMBERS.items()}
     box = {**box, "around": literal_column("%(around)s::geometry")}
     statement = tile_statement(caller, conditions_of_shape(ENTITY, shape, caller), box)
-    # One plan does not suit all tiles: with it a tile of the whole country takes three times as long.
+    # One plan does not suit all tiles: a prepared statement takes three times as long for a tile of the whole country.
     return numbered(statement, prepare=False)
 
 

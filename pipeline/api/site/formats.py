@@ -1,4 +1,4 @@
-"""How the pages write sizes, numbers and times."""
+"""Formats sizes, numbers and times for the pages."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +10,11 @@ from pipeline.definitions.durations import format_interval, format_time
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 NOTHING = "–"
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""What a static source has whose files have no time."""
+"""The stored time of a static source whose files have no time."""
 
 
 def show_size(size: int | None) -> str:
-    """Return a number of bytes with a unit, to three digits: 734 MB."""
+    """Return a number of bytes with a unit and three digits, such as 734 MB."""
     if size is None:
         return NOTHING
     number, unit = float(size), 0
@@ -24,7 +24,7 @@ def show_size(size: int | None) -> str:
 
 
 def show_number(number: float | None) -> str:
-    """Return a number with thousands apart, and at most ten digits unless it is whole."""
+    """Return a number with thousands separators; one that is not an integer has at most ten digits."""
     if number is None:
         return NOTHING
     return f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
@@ -50,7 +50,7 @@ def _time(time: datetime | None, form: str) -> Markup:
 
 
 def show_period(first: datetime | None, last: datetime | None) -> Markup:
-    """Return the first and the last day of a series, with hours if it is one day, or a single day."""
+    """Return the first and the last day of a series; if they are the same, the day with the first and last hour."""
     if first is None or last is None or first == last:
         return show_day(first)
     show = show_time if first.astimezone(UTC).date() == last.astimezone(UTC).date() else show_day
@@ -58,7 +58,7 @@ def show_period(first: datetime | None, last: datetime | None) -> Markup:
 
 
 def breakable(name: str) -> Markup:
-    """Return a name that a browser may break after each underscore: names of files have no spaces."""
+    """Return a name that a browser may break after each underscore, because names of files have no spaces."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
@@ -70,4 +70,4 @@ FORMATS: dict[str, Any] = {
     "interval": format_interval,
     "breakable": breakable,
 }
-"""Filters of the templates: {{ row.size | size }}."""
+"""Filters of the templates, such as {{ row.size | size }}."""

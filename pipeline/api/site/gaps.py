@@ -1,4 +1,4 @@
-"""What a raster source lacks, as a part of its page that is made on request: it can take seconds."""
+"""The gaps of a raster source, as a part of its page that is built on request, because it can take seconds."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from pipeline.catalogue.gaps import Gaps, find_gaps, gaps_document
 from pipeline.database.engine import open_engine
 
 MOST_FILES = 20_000
-"""Files of a source whose coverage is compared in the server; `rastersources sources gaps` has no limit."""
+"""Maximum number of files of a source for a report in the server; `rastersources sources gaps` has no limit."""
 
 
 class SourceGaps(SitePage):
@@ -25,13 +25,13 @@ class SourceGaps(SitePage):
     def __init__(self, api: Api) -> None:
         super().__init__(api)
         self.thread = ThreadPoolExecutor(1, "gaps")
-        """One report is made at a time."""
+        """One report is built at a time."""
 
     async def get(self, call: Call) -> Response:
         """Return the page; raise Problem 400 for too many files, 404 if the caller may not see the source."""
         source = await read_row(call, RASTER_SOURCES)
         if source.file_count > MOST_FILES:
-            sentence = f"This source has more than {MOST_FILES:,} files; ask rastersources sources gaps {source.uuid}."
+            sentence = f"This source has more than {MOST_FILES:,} files; run rastersources sources gaps {source.uuid}."
             raise Problem(400, sentence)
         work = asyncio.get_running_loop().run_in_executor(
             self.thread, self.report, str(source.uuid)
@@ -45,7 +45,7 @@ class SourceGaps(SitePage):
         )
 
     def report(self, uuid: str) -> Gaps:
-        """Return what a raster source lacks."""
+        """Return the gaps of a raster source."""
         config = self.api.config
         with open_engine(config.database_url, prepare=config.prepare) as engine:
             return next(find_gaps(engine, uuid, config.crs_policy))

@@ -26,19 +26,19 @@ from pipeline.errors import CatalogueError
 PATH = "/ingestion/"
 PAGE_SIZE = 50
 FEW, MANY = 10, 200
-"""Files of each reason that are shown among others, and of the one reason that the query names."""
+"""Maximum number of files that are shown of each reason, and of a single reason that the query names."""
 STATES = {
     "running": ("at work", ""),
     "completed": ("completed", "good"),
     "rejections": ("some files rejected", "doubtful"),
     "failed": ("failed", "bad"),
-    "overlapping": ("another run was at work", "empty"),
+    "overlapping": ("another run was in progress", "empty"),
 }
-"""The states of runs: what the pages call them, and the kind of their badge."""
+"""The states of runs: their names on the pages, and the kind of their badge."""
 
 
 class IngestionPage(SitePage):
-    """A page about ingestion, which programs get as JSON with ?format=json."""
+    """A page about ingestion; ?format=json returns its data as JSON."""
 
     section = "Ingestion"
 
@@ -54,7 +54,7 @@ class IngestionPage(SitePage):
 
 
 def _to_json(value: Any) -> Any:
-    """Return what orjson can write of a value."""
+    """Return a value as a type that orjson can write."""
     if isinstance(value, Row):
         return dict(value._mapping)
     raise TypeError
@@ -68,11 +68,11 @@ class ShownDefinition:
     schedule: str | None
     next_run: datetime | None
     last: Mapping[str, Any] | None
-    """None: it has not run."""
+    """None: it has not run yet."""
 
 
 class Definitions(IngestionPage):
-    """GET the definitions with their schedules, last and next runs."""
+    """GET the definitions with their schedules, last runs and next runs."""
 
     template = "ingestion/definitions.html"
 
@@ -95,7 +95,7 @@ class Definitions(IngestionPage):
         return await self.answer(call, definitions=shown, fault=fault, rejected=rejected)
 
     async def _schedules(self, call: Call) -> tuple[dict[str, Any], bool]:
-        """Return the entries of sources.toml that the caller may see by id, and whether it cannot be read."""
+        """Return the entries of sources.toml that the caller may see, by id, and whether the file is unreadable."""
         read = call.api.config.schedules
         if read is None or not call.caller.reads:
             return {}, False
@@ -168,7 +168,7 @@ class Run(IngestionPage):
         )
 
     def _compare(self, call: Call, number: int, rows: Sequence[Row[Any]]) -> Any:
-        """Return the chart of the last runs; None if there is one alone."""
+        """Return the chart of the last runs; None if there is only one."""
         if len(rows) < 2:
             return None
         values = [
@@ -183,7 +183,7 @@ class Run(IngestionPage):
         return make_chart(values, f"run {rows[0].id}", f"run {rows[-1].id}")
 
     def _prefect(self, flow_run: object) -> str:
-        """Return the address of Prefect's page of the run; empty if it is not known."""
+        """Return the URL of Prefect's page of the run; empty if it is unknown."""
         pages = self.api.config.prefect_pages
         return f"{pages.rstrip('/')}/runs/flow-run/{flow_run}" if pages and flow_run else ""
 
@@ -197,14 +197,14 @@ class RejectedGroup:
     advice: str
     count: int
     own: int
-    """Files whose organisation the caller supplies or administers: these may be read again."""
+    """Number of files of organisations that the caller supplies or administers; the caller may have them read again."""
     waiting: int
-    """Files that the next run reads again."""
+    """Number of files that the next run reads again."""
     files: list[dict[str, Any]]
 
 
 class Rejected(IngestionPage):
-    """GET rejected files by reason; POST lets the next run read some of them again."""
+    """GET rejected files by reason; POST makes the next run read some of them again."""
 
     template = "ingestion/rejected.html"
 
@@ -221,12 +221,12 @@ class Rejected(IngestionPage):
         )  # fmt: skip
 
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
-        """Forget the fingerprints of one file or of a group; a dry run only counts them."""
+        """Delete the fingerprints of one file or of a group; a dry run only counts the files."""
         if not call.caller.supplies | call.caller.administers:
-            raise forbidden("Only suppliers and administrators let rejected files be read again.")
+            raise forbidden("Only suppliers and administrators may have rejected files read again.")
         only = {**scope_of(form), "id": read_number(form.get("id", ""))}
         if not only["id"] and not only["code"]:
-            raise Problem(400, "Name the file by its id, or the reason by its code.")
+            raise Problem(400, "Send the id of a file, or the code of a reason.")
         api = self.api.dry_run if is_dry_run(call.query) else self.api
         retry = ingestion.statement("retry", call.caller, **only)
         retried = await api.database.transaction(lambda connection: connection.execute(retry))
@@ -242,12 +242,12 @@ class Rejected(IngestionPage):
 
 
 class Warnings(IngestionPage):
-    """GET the warnings of registered files, grouped."""
+    """GET the warnings of registered files, grouped by code."""
 
     template = "ingestion/warnings.html"
 
     async def get(self, call: Call) -> Response:
-        """Return the page; with ?code= the files of one warning."""
+        """Return the page; with ?code= it shows the files of one warning."""
         run, code = read_number(call.query.get("run", "")), call.query.get("code", "")
         counts = await call.api.database.rows(ingestion.count_warnings(call.caller, run))
         files: list[dict[str, Any]] = []
@@ -266,9 +266,9 @@ async def find_rows(call: Call, name: str, **values: Any) -> Sequence[Row[Any]]:
 
 
 async def rejected_groups(call: Call, most: int, **only: Any) -> list[RejectedGroup]:
-    """Return the rejected files that the caller may see by reason, the most frequent first.
+    """Return the rejected files that the caller may see, grouped by reason; the most frequent reason is first.
 
-    `only` are code, definition and run, None for all.
+    `only` has the conditions `code`, `definition` and `run`; None means no condition.
     """
     counts = await find_rows(call, "count_rejected", **only)
     files: dict[str, list[dict[str, Any]]] = {}
@@ -287,7 +287,7 @@ async def rejected_groups(call: Call, most: int, **only: Any) -> list[RejectedGr
 
 
 def sort_warnings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
-    """Return the warnings with their explanations, those that a person has to look at first."""
+    """Return the warnings with their explanations; those that need a person's attention are first."""
     warnings = [{"code": row.code, "files": row.files, **asdict(explain(row.code))} for row in rows]
     return sorted(warnings, key=lambda warning: (not warning["needs_check"], -warning["files"]))
 
@@ -308,7 +308,7 @@ def warned_file(row: Row[Any], code: str) -> dict[str, Any]:
 
 
 def scope_of(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return the conditions of a query string or form: code, definition and run, each or None."""
+    """Return the conditions `code`, `definition` and `run` of a query string or form; None means no condition."""
     return {
         "code": values.get("code") or None,
         "definition": values.get("definition") or None,
@@ -321,6 +321,6 @@ def _given(only: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_number(text: str) -> int | None:
-    """Return a number that the database can hold; None for any other text."""
+    """Return the number in a text, within the range of the database; None for any other text."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= 10
     return min(int(text), ingestion.LARGEST_ID) if is_number else None

@@ -1,4 +1,4 @@
-"""Extents as small pictures: where the box of a row lies in the frame that holds all rows of a page."""
+"""Computes small pictures of extents: the box of a row within the bounds of all rows of the page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from math import cos, radians
 from typing import Any
 
 WIDTH, HEIGHT = 48.0, 32.0
-"""Units of the picture."""
+"""Width and height of the picture in SVG units."""
 LEAST = 2.5
 """Width and height of the smallest box."""
 
@@ -23,7 +23,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Outline:
-    """A box in the units of the picture, from its upper left corner."""
+    """A box in SVG units; the origin is the upper left corner of the picture."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Outline:
 
 
 def extent_of(row: Any) -> Extent | None:
-    """Return the extent of a raster source; None without files."""
+    """Return the extent of a raster source; None if it has no files."""
     if row.west is None:
         return None
     east = row.east if row.west <= row.east else row.east + 360
@@ -40,20 +40,20 @@ def extent_of(row: Any) -> Extent | None:
 
 
 def join_extents(extents: Iterable[Extent | None]) -> Extent | None:
-    """Return the box around extents."""
-    known = [extent for extent in extents if extent]
-    if not known:
+    """Return the bounds of several extents; None if there are none."""
+    present = [extent for extent in extents if extent]
+    if not present:
         return None
     return Extent(
-        min(extent.west for extent in known),
-        min(extent.south for extent in known),
-        max(extent.east for extent in known),
-        max(extent.north for extent in known),
+        min(extent.west for extent in present),
+        min(extent.south for extent in present),
+        max(extent.east for extent in present),
+        max(extent.north for extent in present),
     )
 
 
 def draw_outline(extent: Extent, frame: Extent) -> Outline:
-    """Return where an extent lies in the picture of a frame, which is centred and keeps its shape."""
+    """Return the box of an extent in the picture of a frame; the frame is centred and keeps its aspect ratio."""
     stretch = cos(radians((frame.south + frame.north) / 2)) or 1e-6
     wide, high = (frame.east - frame.west) * stretch, frame.north - frame.south
     scale = min(WIDTH / max(wide, 1e-9), HEIGHT / max(high, 1e-9))

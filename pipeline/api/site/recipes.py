@@ -1,4 +1,4 @@
-"""Code to copy: how other programs get at a raster source."""
+"""Code to copy, with which other programs read a raster source."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from pipeline.api.links import Links
 
 
 def recipes(source: Any, links: Links, first_uri: str | None) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each recipe for a raster source; `first_uri` is a file that the caller may know of."""
+    """Yield name and text of each recipe for a raster source; `first_uri` is a file that the caller may see, or None."""
     url = links.to("rastersources", source.uuid)
     login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'

@@ -13,7 +13,7 @@ from pipeline.api.site.upload import UploadPage
 
 
 def site_pages(api: Api) -> Iterator[tuple[str, View]]:
-    """Yield each path and its page, and that of the tiles of the map."""
+    """Yield each path and its page, including that of the map tiles."""
     yield "/", Catalogue(api)
     yield "/sources/new/", NewSource(api)
     yield "/sources/{uuid}/", SourcePage(api)

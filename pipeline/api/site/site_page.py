@@ -1,7 +1,7 @@
-"""A page for people: who calls, the answer of a method, and every error as a page.
+"""The base class of the pages for people: it finds the caller, calls the method, and shows every error as a page.
 
-A new page extends `SitePage`, has a template that extends `site/base.html`, and joins `site_pages` in
-`pipeline/api/site/routes.py`; an entry of the navigation stands in `navigation`.
+To add a page, extend `SitePage`, write a template that extends `site/base.html`, and add the page to `site_pages` in
+`pipeline/api/site/routes.py`. `navigation` has the entries of the navigation.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from pipeline.catalogue.access import ANONYMOUS, Caller
 
 
 def navigation(config: ApiConfig) -> list[tuple[str, str]]:
-    """Return name and path of the entries in the header of every page."""
+    """Return name and path of each entry in the header of every page."""
     documentation = "/docs/" if config.documentation else "/api/v4/docs/"
     return [
         ("Catalogue", "/"),
@@ -34,7 +34,7 @@ def navigation(config: ApiConfig) -> list[tuple[str, str]]:
 
 
 def content_policy(config: ApiConfig) -> str:
-    """Return the Content-Security-Policy: our own scripts and styles, and pictures of the background map."""
+    """Return the Content-Security-Policy: it allows our own scripts and styles, and images of the background map."""
     background = ""
     if config.map_tiles:
         parts = urlsplit(config.map_tiles)
@@ -46,7 +46,7 @@ def content_policy(config: ApiConfig) -> str:
 
 
 class SitePage(View):
-    """One page; a subclass has a method for each HTTP method that it takes: get, post."""
+    """One page; a subclass has a handler for each HTTP method that it allows: get, post."""
 
     template = ""
     """Below `templates/site`."""
@@ -68,7 +68,7 @@ class SitePage(View):
             return self.show_problem(request, problem, caller)
 
     async def submit(self, call: Call) -> Response:
-        """Read a form, require its token, and hand it to `post`; raise Problem."""
+        """Read a form, check its CSRF token, and pass it to `post`; raise Problem."""
         require_login(call.caller)
         form = parse_form(await read_bytes(call.request, self.api.config))
         check_csrf(form.get(CSRF_FIELD, ""), call.session)
@@ -81,13 +81,13 @@ class SitePage(View):
         raise NotImplementedError
 
     def show(self, call: Call, code: int = 200, json: str = "", **context: Any) -> Response:
-        """Return the rendered template; `json` is the path of the same for programs."""
+        """Return the rendered template; `json` is the path of the same data as JSON."""
         return self.render(call.request, self.template, call.caller, code, json=json, **context)
 
     def render(
         self, request: Request, template: str, caller: Caller, code: int, json: str = "", **context: Any
     ) -> Response:  # fmt: skip
-        """Return a rendered template with what every page of the site needs."""
+        """Return a rendered template, with the context that every page of the site needs."""
         config = self.api.config
         headers = {"Content-Security-Policy": content_policy(config), "Vary": "Accept, Cookie"}
         return page(
@@ -99,30 +99,32 @@ class SitePage(View):
     def show_problem(self, request: Request, problem: Problem, caller: Caller) -> Response:
         """Return a problem as a page of the site."""
         response = self.render(request, "problem.html", caller, problem.status, problem=problem)
-        kept = {name: text for name, text in problem.headers.items() if name != "WWW-Authenticate"}
-        response.headers.update(kept)
+        headers = {
+            name: text for name, text in problem.headers.items() if name != "WWW-Authenticate"
+        }
+        response.headers.update(headers)
         return response
 
     def go_to(self, call: Call, path: str) -> Response:
-        """Return the redirect after a form was stored."""
+        """Return the redirect that follows a stored form."""
         return RedirectResponse(f"{call.links.base}{path}", 303)
 
 
 def changed_query(query: Mapping[str, str], **changes: Any) -> str:
     """Return a query string with changed parameters, and without empty ones."""
     changed = {**query, **changes}
-    kept = {name: str(value) for name, value in changed.items() if value not in (None, "")}
-    return f"?{urlencode(kept)}" if kept else ""
+    parameters = {name: str(value) for name, value in changed.items() if value not in (None, "")}
+    return f"?{urlencode(parameters)}" if parameters else ""
 
 
 def shown_rows(selection: Selection, count: int) -> str:
-    """Return which rows are shown: 26–50."""
+    """Return the range of rows on the page, such as 26–50."""
     first = selection.paging.offset + 1
     return f"{first:,}–{selection.paging.offset + count:,}" if count else "0"
 
 
 def page_links(query: Mapping[str, str], selection: Selection, total: int) -> tuple[str, str]:
-    """Return the query strings of the previous and the next page, empty where there is none."""
+    """Return the query strings of the previous and the next page; empty if there is no such page."""
     before, after = selection.paging.previous(), selection.paging.next(total)
     return (
         (changed_query(query, **before) or "?") if before else "",

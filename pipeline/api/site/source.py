@@ -32,9 +32,9 @@ QUERIES = queries("source_page")
 FILES_ON_PAGE = "20"
 CHANGES_ON_PAGE = 20
 MOST_OUTLINES = 200
-"""Different footprints of files that the map shows exactly."""
+"""Maximum number of different footprints of files that the map shows exactly."""
 MOST_STEPS = 2_000
-"""Steps that the slider of a series knows; of a longer series the first ones."""
+"""Maximum number of steps of the slider; of a longer series it has the first ones."""
 
 
 class SourcePage(SitePage):
@@ -84,12 +84,12 @@ class SourcePage(SitePage):
         )
 
     async def find_outline(self, call: Call, source: Any) -> str:
-        """Return the footprint as GeoJSON; empty if the bounds must do."""
+        """Return the footprint as GeoJSON; empty if the map shows the bounds instead."""
         (found,) = await read(call, "select_outline", source=source.id, most=MOST_OUTLINES)
         return found.outline or ""
 
     async def find_times(self, call: Call, source: Any) -> TimeBar | None:
-        """Return the time bar; None without at least two times."""
+        """Return the time bar; None if the source has fewer than two times."""
         first, last = source.first_value_timestamp, source.last_value_timestamp
         if first is None or first == last:
             return None
@@ -118,7 +118,7 @@ def cells_between(low: float | None, high: float | None, size: float | None) -> 
 
 
 def chosen_step(text: str, steps: list[str]) -> str:
-    """Return the step that the URL asks for, or the one before it; the last one without a time in the URL."""
+    """Return the step at or before the time in the URL; without a time in the URL, the last step."""
     if not steps:
         return ""
     try:
@@ -129,7 +129,7 @@ def chosen_step(text: str, steps: list[str]) -> str:
 
 
 def show_file(call: Call, row: Any) -> Mapping[str, Any]:
-    """Return a file as the API shows it, with where its values come from."""
+    """Return a file as the API shows it, with the provenance of its values."""
     provenance = {name: hide_for_others(row, str(text)) for name, text in row.provenance.items()}
     shown = represent(FILES.fields, row, call.links)
     return {**shown, "provenance": provenance, "layout": row.layout, "registered": row.registered}

@@ -1,4 +1,4 @@
-"""The forms of a raster source: new, edit and delete. Inputs come from the fields of the resource."""
+"""The forms for adding, editing and deleting a raster source. The fields of the resource define the inputs."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ HELP = {
     "administrators and the supplier.",
     "interval": "Time between two steps, such as 00:05:00 or PT5M.",
 }
-"""What the form says instead of the help of the field, which is for programs."""
+"""Help texts of the form; they replace the help of the field, which is written for programmers."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Input:
 
     @property
     def help(self) -> str:
-        """What people should know of the field."""
+        """The help text of the input."""
         return HELP.get(self.field.name, self.field.help)
 
 
 def shown_texts(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the text of each input for a row as the API shows it."""
+    """Return the text of each input for a row in the form of the API."""
     texts = {}
     for field in FIELDS:
         value = row.get(field.name)
@@ -62,7 +62,7 @@ def shown_texts(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def typed_values(form: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of a form whose texts differ from those before, as values of a body in JSON."""
+    """Return the fields of a form whose texts were changed, as values of a JSON body."""
     values: dict[str, Any] = {}
     for field in FIELDS:
         text = form.get(field.name, "").replace("\r\n", "\n")
@@ -117,17 +117,17 @@ class SourceForm(SitePage):
 
 
 class NewSource(SourceForm):
-    """GET the form for a new raster source, POST it."""
+    """GET the form for a new raster source; POST adds it."""
 
     async def get(self, call: Call) -> Response:
-        """Return the empty form; raise Problem 401 or 403 for callers who may not add one."""
+        """Return the empty form; raise Problem 401 or 403 for callers who may not add a source."""
         self.check(call)
         return await self.show_form(
             call, shown_texts({field.name: field.initial for field in FIELDS}), None
         )
 
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
-        """Add the raster source and go to its page."""
+        """Add the raster source and redirect to its page."""
         self.check(call)
         return await self.store(call, form, None, partial(create, resource=RASTER_SOURCES))
 
@@ -139,7 +139,7 @@ class NewSource(SourceForm):
 
 
 class EditSource(SourceForm):
-    """GET the form of a raster source, POST it."""
+    """GET the form of a raster source; POST stores it."""
 
     async def get(self, call: Call) -> Response:
         """Return the form with the stored values; raise Problem 401, 403 or 404."""
@@ -147,14 +147,14 @@ class EditSource(SourceForm):
         return await self.show_form(call, stored_texts(call, source), source)
 
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
-        """Store what was changed and go to the page of the source."""
+        """Store the changed fields and redirect to the page of the source."""
         source = await writable_source(call)
         edit = partial(change, resource=RASTER_SOURCES, partial=True)
         return await self.store(call, form, source, edit)
 
 
 class DeleteSource(SitePage):
-    """GET the question before a deletion, POST the deletion."""
+    """GET the question before a deletion; POST deletes the source."""
 
     template = "source_delete.html"
 
@@ -163,13 +163,13 @@ class DeleteSource(SitePage):
         self.detail = RasterSourceDetail(api, RASTER_SOURCES)
 
     async def get(self, call: Call) -> Response:
-        """Return the question, with what depends on the source; raise Problem 401, 403 or 404."""
+        """Return the question with the objects that depend on the source; raise Problem 401, 403 or 404."""
         source = await writable_source(call)
         answer = await self.detail.ask(with_body(call, {}), self.detail.delete)
         return self.show(call, source=source, question=answer.question, json=json_path(source))
 
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
-        """Delete the source as the question said, and go to the catalogue."""
+        """Delete the source and redirect to the catalogue."""
         await writable_source(call)
         await self.detail.delete(with_body(call, orjson.loads(form.get("_content") or "{}")))
         return self.go_to(call, "/")

@@ -1,6 +1,6 @@
-"""The time bar of a series: how many steps lie in each part of its time, with empty parts as gaps.
+"""Computes the time bar of a series: the number of steps in each part of its time; empty parts appear as gaps.
 
-A part is the interval of the series, or a 120th of a long one.
+A part is as long as the interval of the series; a long series has 120 parts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ from typing import Any
 
 MOST_PARTS = 120
 WIDTH, HEIGHT = 720.0, 40.0
-"""Units of the whole bar."""
+"""Width and height of the whole bar in SVG units."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the time with steps, as a bar of the picture."""
+    """A part of the time that has steps, as a rectangle of the picture in SVG units."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class TimeBar:
 
 @dataclass(frozen=True)
 class Division:
-    """Equal parts of the time of a series."""
+    """The time of a series, divided into equal parts."""
 
     first: datetime
     until: datetime
@@ -45,7 +45,7 @@ class Division:
 
 
 def divide_time(first: datetime, last: datetime, interval: timedelta | None) -> Division:
-    """Return the parts of a series from its first to its last time."""
+    """Divide the time of a series from its first to its last step."""
     if interval and (last - first) // interval < MOST_PARTS:
         parts = (last - first) // interval + 1
         return Division(first, first + parts * interval, parts)
@@ -53,7 +53,7 @@ def divide_time(first: datetime, last: datetime, interval: timedelta | None) -> 
 
 
 def make_time_bar(division: Division, last: datetime, counted: Iterable[Any]) -> TimeBar:
-    """Return the bar; `counted` are rows of `part`, from 1, and `steps`."""
+    """Return the bar; `counted` has rows with `part`, counted from 1, and `steps`."""
     rows = [(row.part, row.steps) for row in counted]
     most = max((steps for _, steps in rows), default=1)
     width = WIDTH / division.parts
@@ -61,7 +61,7 @@ def make_time_bar(division: Division, last: datetime, counted: Iterable[Any]) ->
     return TimeBar(division.first, last, parts, sum(steps for _, steps in rows))
 
 
-def _part(number: int, width: float, steps: int, share: float) -> Part:
+def _part(index: int, width: float, steps: int, share: float) -> Part:
     height = round(8 + share * (HEIGHT - 8), 1)
-    x, room = round(number * width, 2), min(1.5, width / 6)
+    x, room = round(index * width, 2), min(1.5, width / 6)
     return Part(x, round(HEIGHT - height, 1), round(width - room, 2), height, steps)

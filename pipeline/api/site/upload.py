@@ -1,4 +1,4 @@
-"""Sending files to a raster source, and what became of those that were sent last."""
+"""The page for sending files to a raster source, with the outcomes of the latest uploads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.list_detail import select_page
 
 SHOWN = "10"
-"""Uploads that are shown."""
+"""Maximum number of uploads that are shown."""
 
 
 async def last_uploads(call: Call, source: Any) -> Sequence[Any]:
-    """Return the uploads that were sent to a source last, for the template upload.html."""
+    """Return the latest uploads to a source, for the template upload.html."""
     selection = parse_selection({"page_size": SHOWN}, UPLOADS.entity, call.caller)
     within = [UPLOADS.entity.table.c.source_id == source.id]
     rows, _ = await select_page(call, UPLOADS.entity, selection, within)

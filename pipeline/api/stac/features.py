@@ -1,4 +1,4 @@
-"""The endpoints of features: lists of collections and items, one of each, and the search of items."""
+"""The endpoints of features: collections, items, and the search for items."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -39,17 +39,17 @@ from pipeline.database.queries import NumberedQuery
 from pipeline.database.tables import raster_sources
 
 SEARCH_BYTES = 2**18
-"""Longest body of a search, which everyone may send; beyond it 413."""
+"""Maximum length of the body of a search in bytes, because everyone may send one; a longer one gets 413."""
 CHILD_LINKS = 100
-"""Children that the landing page links, as many as their list shows at first."""
+"""Children to which the landing page links: as many as the first page of their list has."""
 ALWAYS_SHOWN = ("type", "stac_version", "id", "collection")
-"""Members that a feature has whatever `fields` says."""
+"""Members that a feature always has, even if `fields` leaves them out."""
 SHOWN_BY_DEFAULT = ("geometry", "bbox", "links", "assets", "properties.datetime")
-"""Members that a feature has too if `fields` has an empty list of members to show."""
+"""Members that a feature has when `fields` includes nothing, unless it excludes them."""
 
 
 @dataclass(frozen=True)
-class FoundPage:
+class FeaturePage:
     """One page of features."""
 
     matched: int
@@ -57,11 +57,11 @@ class FoundPage:
     """The features as a JSON list."""
     returned: int
     token: str | None
-    """Of the next page."""
+    """The token of the next page; None on the last page."""
 
 
 class FeatureEndpoint(Endpoint):
-    """A URL below one of the addresses of features."""
+    """An endpoint below one of the roots, /stac/ or /ogc/."""
 
     geojson = False
     """Whether the answer is GeoJSON."""
@@ -71,30 +71,30 @@ class FeatureEndpoint(Endpoint):
         self.root = root
 
     def check_parameters(self, call: Call) -> None:
-        """Raise Problem 400 for an unknown parameter, as OGC API demands; clients of STAC send such."""
+        """Raise Problem 400 for an unknown parameter below /ogc/, as OGC API requires; STAC clients send some."""
         names = {FORMAT[0], *(name for name, _, _ in self.parameters)}
         unknown = sorted(set(call.query) - names)
         if unknown and not self.root.is_stac:
-            raise Problem(400, f"The parameter {unknown[0]:.100} is not known here.")
+            raise Problem(400, f"The parameter {unknown[0]:.100} is unknown.")
 
     def shape(self, call: Call, written: str, **conditions: Any) -> Shape:
-        """Return the beginning of the shape of a request."""
+        """Return the shape of a request before its parameters are parsed."""
         publishes = bool(self.api.config.asset_urls)
         return Shape(written, call.caller.logged_in, publishes=publishes, **conditions)
 
-    def search(self, asked: Mapping[str, Any], shape: Shape) -> Search:
-        """Return the search that a request asks for; raise Problem 400."""
-        return parse_search(asked, shape, strict=not self.root.is_stac)
+    def search(self, parameters: Mapping[str, Any], shape: Shape) -> Search:
+        """Parse the parameters of a request; raise Problem 400."""
+        return parse_search(parameters, shape, strict=not self.root.is_stac)
 
     def shown(self, call: Call, data: Any) -> Answer:
-        """Return an answer in its media type, or what a page shows of it."""
+        """Return the data in their media type, or as plain objects for a page."""
         if not call.wants_json:
             return Answer(orjson.loads(orjson.dumps(data)))
         kind = GEOJSON if self.geojson else self.media_type
         return Answer(orjson.dumps(data), media_type=kind) if kind else Answer(data)
 
-    async def find(self, call: Call, search: Search) -> FoundPage:
-        """Return the page of features that a search asks for."""
+    async def find(self, call: Call, search: Search) -> FeaturePage:
+        """Return a page of the features that a search finds."""
         query = page_query(search.shape)
         values = {
             **shared_values(replace(call.links, format=None), call.caller),
@@ -111,7 +111,7 @@ class FeatureEndpoint(Endpoint):
         if search.fields is not None:
             chosen = [choose_fields(feature, search.fields) for feature in orjson.loads(written)]
             written = orjson.dumps(chosen).decode()
-        return FoundPage(matched, written, returned, encode_token(last) if last else None)
+        return FeaturePage(matched, written, returned, encode_token(last) if last else None)
 
     async def find_one(self, call: Call, shape: Shape, **values: Any) -> orjson.Fragment:
         """Return the JSON of one feature; raise Problem 404 if the caller may not read it."""
@@ -122,21 +122,23 @@ class FeatureEndpoint(Endpoint):
 
     async def check_collection(self, call: Call, uuid: UUID) -> None:
         """Raise Problem 404 if the raster source does not exist for the caller."""
-        own = raster_sources.c
-        statement = select(own.id).where(own.uuid == uuid, readable(raster_sources, call.caller))
+        columns = raster_sources.c
+        statement = select(columns.id).where(
+            columns.uuid == uuid, readable(raster_sources, call.caller)
+        )
         if not await call.api.database.rows(statement):
             raise not_found("Collection")
 
     def page_links(
-        self, call: Call, search: Search, page: FoundPage, kind: str
+        self, call: Call, search: Search, page: FeaturePage, kind: str
     ) -> list[dict[str, Any]]:
-        """Return the links of a page that was asked for by its URL."""
-        here = call.path.removeprefix(self.root.path).rstrip("/")
+        """Return the links of a page that was requested by GET."""
+        path = call.path.removeprefix(self.root.path).rstrip("/")
         query = {name: value for name, value in call.query.items() if value and name != "token"}
 
         def link(rel: str, **changes: Any) -> dict[str, Any]:
             changed = urlencode({**query, **changes})
-            return self.root.link(call, rel, here + (f"?{changed}" if changed else ""), kind)
+            return self.root.link(call, rel, path + (f"?{changed}" if changed else ""), kind)
 
         token = {"token": call.query["token"]} if call.query.get("token") else {}
         links = [link("self", **token), self.root.link(call, "root", "", JSON_TYPE)]
@@ -149,7 +151,9 @@ class FeatureEndpoint(Endpoint):
                 links.append(link("prev", page=search.page - 1))
         return links
 
-    def shown_page(self, call: Call, search: Search, page: FoundPage, collection: object) -> Answer:
+    def shown_page(
+        self, call: Call, search: Search, page: FeaturePage, collection: object
+    ) -> Answer:
         """Return a page of the features of one collection."""
         links = self.page_links(call, search, page, GEOJSON)
         links.append(self.root.link(call, "collection", f"/collections/{collection}", JSON_TYPE))
@@ -159,7 +163,7 @@ class FeatureEndpoint(Endpoint):
 async def run(
     api: Api, query: NumberedQuery, values: Mapping[str, Any], costly: Mapping[str, str]
 ) -> tuple[Any, ...]:
-    """Return the row of a statement; what is costly has a time limit and waits for its turn."""
+    """Return the row of a statement; one with costly parameters waits for a slot and has a time limit."""
     if not costly:
         row = await api.prepared.row(query, values)
         assert row
@@ -175,13 +179,13 @@ async def run(
 
 
 def named_text(query: NumberedQuery) -> TextClause:
-    """Return a statement with named parameters, as SQLAlchemy runs it."""
+    """Return a statement with named parameters, for SQLAlchemy."""
     escaped = query.text.replace(":", r"\:")
     return text(re.sub(r"\$(\d+)", lambda match: f":{query.names[int(match[1]) - 1]}", escaped))
 
 
 def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """Return a feature with the members that are asked for."""
+    """Return a feature with the members that `fields` includes."""
     if fields.include is not None:
         names = {*ALWAYS_SHOWN, *fields.include}
         if not fields.include:
@@ -192,7 +196,7 @@ def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
     included = fields.include or frozenset()
     for path in fields.exclude - set(ALWAYS_SHOWN):
         outer, _, inner = path.partition(".")
-        if any(_covers_any({path}, kept) for kept in included):
+        if any(_covers_any({path}, included_path) for included_path in included):
             continue
         if not inner:
             feature.pop(path, None)
@@ -202,12 +206,12 @@ def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
 
 
 def _covers_any(outer: Collection[str], path: str) -> bool:
-    """Return whether a path is one of others, or lies within one."""
-    return any(path == other or path.startswith(f"{other}.") for other in outer)
+    """Return whether a path equals one of the outer paths, or lies within one."""
+    return any(path == outer_path or path.startswith(f"{outer_path}.") for outer_path in outer)
 
 
 def _part(feature: Mapping[str, Any], name: str, names: Collection[str]) -> Any:
-    """Return a member, or what is asked for of it; None for one that is not."""
+    """Return the named member of a feature, or the parts of it in `names`; None if `names` has neither."""
     if name in names:
         return feature[name]
     inner = [path.removeprefix(f"{name}.") for path in names if path.startswith(f"{name}.")]
@@ -216,7 +220,7 @@ def _part(feature: Mapping[str, Any], name: str, names: Collection[str]) -> Any:
     return {key: feature[name][key] for key in inner if key in feature[name]}
 
 
-def feature_collection(page: FoundPage, links: list[dict[str, Any]]) -> dict[str, Any]:
+def feature_collection(page: FeaturePage, links: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a page of features in GeoJSON."""
     return {
         "type": "FeatureCollection",
@@ -240,8 +244,8 @@ class CollectionList(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return a page of collections."""
         self.check_parameters(call)
-        asked = {"limit": self.default_limit, **body_of_query(call.query)}
-        search = self.search(asked, self.shape(call, "collection"))
+        parameters = {"limit": self.default_limit, **body_of_query(call.query)}
+        search = self.search(parameters, self.shape(call, "collection"))
         page = await self.find(call, search)
         text = page.text
         links = self.page_links(call, search, page, JSON_TYPE)
@@ -344,7 +348,7 @@ class ItemSearch(FeatureEndpoint):
     }
 
     async def check_sender(self, call: Call) -> None:
-        """Raise Problem 405 or 415; a POST only reads, so everyone may send it."""
+        """Raise Problem 405 or 415; everyone may send a POST, because it only reads."""
         self.handler(call.method)
         kind = media_type(call.request)
         if kind not in (JSON, "") and not kind.endswith("+json"):
@@ -366,19 +370,23 @@ class ItemSearch(FeatureEndpoint):
     async def post(self, call: Call) -> Answer:
         """Return a page of items."""
         config = replace(call.api.config, body_bytes=min(SEARCH_BYTES, call.api.config.body_bytes))
-        asked = await read_object(replace(call.body, config=config))
-        search = self.search(asked, self.shape(call, "item"))
+        parameters = await read_object(replace(call.body, config=config))
+        search = self.search(parameters, self.shape(call, "item"))
         page = await self.find(call, search)
         links = [self.root.link(call, "root", "", JSON_TYPE)]
-        kept = {name: value for name, value in asked.items() if name not in ("token", "page")}
-        turned: dict[str, dict[str, Any]] = {}
+        remaining = {
+            name: value for name, value in parameters.items() if name not in ("token", "page")
+        }
+        pages: dict[str, dict[str, Any]] = {}
         if page.token:
-            turned["next"] = {"page": search.page + 1} if search.page else {"token": page.token}
+            pages["next"] = {"page": search.page + 1} if search.page else {"token": page.token}
         if search.page is not None and search.page > 1:
-            turned["prev"] = {"page": search.page - 1}
+            pages["prev"] = {"page": search.page - 1}
         links += [
-            self.root.link(call, rel, "/search", GEOJSON, method="POST", body={**kept, **change})
-            for rel, change in turned.items()
+            self.root.link(
+                call, rel, "/search", GEOJSON, method="POST", body={**remaining, **change}
+            )
+            for rel, change in pages.items()
         ]
         return self.shown(call, feature_collection(page, links))
 
@@ -440,7 +448,7 @@ def source_uuid(call: Call) -> UUID:
 async def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]:
     """Return the description of the collection of all raster sources."""
     (bounds,) = await call.api.database.rows(bounds_of_sources(call.caller))
-    here = f"/collections/{SOURCES_ID}"
+    path = f"/collections/{SOURCES_ID}"
     return {
         "id": SOURCES_ID,
         "title": "Raster sources",
@@ -452,8 +460,8 @@ async def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]
             "temporal": {"interval": [[None, None]]},
         },
         "links": [
-            root.link(call, "self", here, JSON_TYPE),
-            root.link(call, "items", f"{here}/items", GEOJSON),
-            root.link(call, f"{OGC_REL}queryables", f"{here}/queryables", SCHEMA),
+            root.link(call, "self", path, JSON_TYPE),
+            root.link(call, "items", f"{path}/items", GEOJSON),
+            root.link(call, f"{OGC_REL}queryables", f"{path}/queryables", SCHEMA),
         ],
     }

@@ -1,4 +1,4 @@
-"""The endpoints that describe an address of features: landing page, conformance, queryables and OpenAPI document."""
+"""The endpoints that describe /stac/ and /ogc/: landing page, conformance, queryables and OpenAPI document."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,10 +28,10 @@ class Landing(FeatureEndpoint):
     """GET the landing page."""
 
     title = "Landing page"
-    description = "Where everything is."
+    description = "Links to all parts of this API."
 
     async def get(self, call: Call) -> Answer:
-        """Return the links to everything."""
+        """Return the links to all parts of the API."""
         self.check_parameters(call)
         root = self.root
         links = [
@@ -57,11 +57,11 @@ class Landing(FeatureEndpoint):
 
     async def child_links(self, call: Call) -> list[dict[str, Any]]:
         """Return links to the first raster sources that the caller may see."""
-        own = raster_sources.c
+        columns = raster_sources.c
         first = (
-            select(own.uuid, own.name)
+            select(columns.uuid, columns.name)
             .where(readable(raster_sources, call.caller))
-            .order_by(own.id)
+            .order_by(columns.id)
             .limit(CHILD_LINKS)
         )
         return [
@@ -74,7 +74,7 @@ class Conformance(FeatureEndpoint):
     """GET the conformance classes."""
 
     title = "Conformance"
-    description = "The conformance classes that hold."
+    description = "The conformance classes that this API implements."
 
     async def get(self, call: Call) -> Answer:
         """Return the classes."""
@@ -83,10 +83,10 @@ class Conformance(FeatureEndpoint):
 
 
 class Queryables(FeatureEndpoint):
-    """GET the properties that filters can name."""
+    """GET the properties that filters may name."""
 
     title = "Queryables"
-    description = "The properties that filters can name."
+    description = "The properties that filters may name."
     media_type = SCHEMA
     sorts = False
 
@@ -103,22 +103,22 @@ class Queryables(FeatureEndpoint):
         """Return the JSON Schema of the properties."""
         await self.check_exists(call)
         self.check_parameters(call)
-        found = describe_properties(
+        schema = describe_properties(
             self.features, self.root.url(call, call.path.removeprefix(self.root.path)), self.sorts
         )
-        return self.shown(call, found)
+        return self.shown(call, schema)
 
 
 class Sortables(Queryables):
-    """GET the properties that orders can name."""
+    """GET the properties that orders may name."""
 
     title = "Sortables"
-    description = "The properties that orders can name."
+    description = "The properties that orders may name."
     sorts = True
 
 
 def describe_properties(features: Features, url: str, sortable: bool) -> dict[str, Any]:
-    """Return the JSON Schema of the queryables, or of those that can be sorted by."""
+    """Return the JSON Schema of the queryables, or of the sortable ones."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": url.rstrip("/"),

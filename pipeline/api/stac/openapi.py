@@ -1,4 +1,4 @@
-"""The OpenAPI 3.0 document of an address of features, made from its endpoints."""
+"""Builds the OpenAPI 3.0 document of /stac/ or /ogc/ from its endpoints."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -55,7 +55,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], root: FeatureRoot, base:
 
 
 def _path(path: str, root: FeatureRoot) -> str:
-    """Return a path below the address, with the names that OGC API gives to its parts."""
+    """Return a path below the root, with the names of OGC API for its parameters."""
     below = path.removeprefix(root.path).rstrip("/") or "/"
     return re.sub(r"{(\w+)}", lambda match: f"{{{NAMES[match[1]]}}}", below)
 
@@ -66,10 +66,10 @@ def _path_item(path: str, endpoint: Endpoint) -> Schema:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in names
     ]
-    item: Schema = {
+    path_item: Schema = {
         method.lower(): _operation(path, endpoint, method) for method in endpoint.methods
     }
-    return {**item, "parameters": parameters} if parameters else item
+    return {**path_item, "parameters": parameters} if parameters else path_item
 
 
 def _operation(path: str, endpoint: Endpoint, method: str) -> Schema:

@@ -1,4 +1,4 @@
-"""The two addresses of the same features: the STAC API, and OGC API - Features with one collection more."""
+"""The two roots of the same features: the STAC API, and OGC API - Features, which has one more collection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SOURCES_ID = "rastersources"
 
 @dataclass(frozen=True)
 class FeatureRoot:
-    """One address."""
+    """One of the two APIs."""
 
     path: str
     title: str
@@ -24,11 +24,11 @@ class FeatureRoot:
     is_stac: bool
 
     def url(self, call: Call, path: str = "") -> str:
-        """Return the URL of a path below this address."""
+        """Return the URL of a path below this root."""
         return f"{call.links.base}{self.path}{path}"
 
     def link(self, call: Call, rel: str, path: str, kind: str, **more: Any) -> dict[str, Any]:
-        """Return a link to a path below this address."""
+        """Return a link to a path below this root."""
         return {"rel": rel, "type": kind, "href": self.url(call, path), **more}
 
 

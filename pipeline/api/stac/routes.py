@@ -1,4 +1,4 @@
-"""The paths of both addresses of features."""
+"""Maps the paths below /stac/ and /ogc/ to their endpoints."""
 
 from collections.abc import Iterator
 
@@ -45,9 +45,9 @@ def _endpoints(api: Api, root: FeatureRoot) -> Iterator[tuple[str, Endpoint]]:
         yield f"{sources}items/{{item}}/", SourceItem(api, root)
         yield f"{sources}queryables/", Queryables(api, root, COLLECTIONS)
         yield f"{sources}sortables/", Sortables(api, root, COLLECTIONS)
-    one = f"{collections}{{uuid}}/"
-    yield one, OneCollection(api, root)
-    yield f"{one}items/", Items(api, root)
-    yield f"{one}items/{{item}}/", Item(api, root)
-    yield f"{one}queryables/", Queryables(api, root)
-    yield f"{one}sortables/", Sortables(api, root)
+    single = f"{collections}{{uuid}}/"
+    yield single, OneCollection(api, root)
+    yield f"{single}items/", Items(api, root)
+    yield f"{single}items/{{item}}/", Item(api, root)
+    yield f"{single}queryables/", Queryables(api, root)
+    yield f"{single}sortables/", Sortables(api, root)

@@ -1,4 +1,4 @@
-"""What a request asks of features: filters, order, page and fields, from a query string or from a body."""
+"""Parses a search for features: filters, order, page and fields, from a query string or from a body."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
 MAX_OFFSET = 10**9
 MAX_LIST = 1000
-"""Entries of a list of ids, collections or words."""
+"""Maximum number of entries of a list of ids, collections or words."""
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}([.]\d+)?([Zz]|[+-]\d{2}:\d{2})")
 CRS84 = (
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
@@ -39,37 +39,37 @@ class Fields:
     """The members of a feature that are shown."""
 
     include: frozenset[str] | None = None
-    """None: all that are not excluded."""
+    """None: all members that are not excluded."""
     exclude: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a request asks for."""
+    """A parsed search."""
 
     shape: Shape
     values: Mapping[str, Any]
     limit: int
     offset: int = 0
     page: int | None = None
-    """The number of the page, for clients that ask by number."""
+    """The number of the page, if the client chose it by number."""
     fields: Fields | None = None
     costly: Mapping[str, str] = field(default_factory=dict)
-    """The parameters that can take long, and what to do about each."""
+    """The parameters that can take long, each with advice for the user."""
 
     @property
     def is_first(self) -> bool:
-        """Whether it asks for the first page."""
+        """Whether it selects the first page."""
         return self.shape.after is None and not self.offset
 
 
-def parse_search(asked: Mapping[str, Any], shape: Shape, *, strict: bool) -> Search:
-    """Return the search that parameters ask for; raise Problem 400 that names each bad one.
+def parse_search(parameters: Mapping[str, Any], shape: Shape, *, strict: bool) -> Search:
+    """Parse the parameters of a search; raise Problem 400 that names each bad one.
 
-    The values have the types of a JSON body. `shape` says which features are found. A strict one rejects filters by
-    properties that no feature has; otherwise these are unknown, as in any item that lacks a property.
+    The values have the types of a JSON body. `shape` has the kind of the features. With `strict`, a filter on a
+    property that no feature has is rejected. Otherwise the value of such a property is null in every feature.
     """
-    reader = _Reader(asked, shape, is_strict=strict)
+    reader = _Reader(parameters, shape, is_strict=strict)
     search = reader.read()
     if reader.errors:
         raise invalid(reader.errors)
@@ -79,13 +79,13 @@ def parse_search(asked: Mapping[str, Any], shape: Shape, *, strict: bool) -> Sea
 class _Reader:
     """Reads the parameters of one request."""
 
-    def __init__(self, asked: Mapping[str, Any], shape: Shape, *, is_strict: bool) -> None:
-        self.asked, self.shape, self.is_strict = asked, shape, is_strict
+    def __init__(self, parameters: Mapping[str, Any], shape: Shape, *, is_strict: bool) -> None:
+        self.parameters, self.shape, self.is_strict = parameters, shape, is_strict
         self.values: dict[str, Any] = {}
         self.errors: dict[str, list[str]] = {}
         self.costly: dict[str, str] = {}
         self.slow: set[str] = set()
-        """Parameters that make PostgreSQL compute something for each row."""
+        """Parameters for which PostgreSQL must compute something for each row."""
 
     @property
     def features(self) -> Features:
@@ -93,7 +93,7 @@ class _Reader:
 
     def take(self, name: str, parse: Callable[[Any], Value], default: Value) -> Value:
         """Return the value of a parameter, or the default where it is absent or empty."""
-        value = self.asked.get(name)
+        value = self.parameters.get(name)
         if value is None or value in ("", []):
             return default
         try:
@@ -131,29 +131,29 @@ class _Reader:
         after = self.take("token", lambda value: self.read_token(value, shape), None)
         if not (shape.collections or shape.ids or shape.shapes):
             self.costly |= dict.fromkeys(self.slow, "add collections or bbox")
-        fields = read_fields_of(self.asked, self.errors)
+        fields = read_fields_of(self.parameters, self.errors)
         shape = replace(shape, after=after)
         return Search(shape, self.values, limit, offset, page, fields, self.costly)
 
     def read_collections(self, value: Any) -> int:
-        """Find features of these collections, 1 or several; a name that is not a uuid belongs to none."""
+        """Filter by collections; return 1 for one of them, 2 for several. A text that is not a uuid matches none."""
         uuids = {uuid for text in _texts(value) if (uuid := _uuid(text))}
         self.values["collections"] = list(uuids)
         return 2 if len(uuids) > 1 else 1
 
     def read_ids(self, value: Any) -> bool:
-        """Find the features with these ids; a text that is not an id belongs to none."""
+        """Filter by ids; a text that is not an id matches no feature."""
         if self.shape.written == "item":
             self.values["ids"] = [
-                number for text in _texts(value) if (number := item_number(text)) is not None
+                item_id for text in _texts(value) if (item_id := item_number(text)) is not None
             ]
             return True
-        raise BadValue("Search collections by a filter on id.")
+        raise BadValue("Is for items only; search for collections with a filter on id.")
 
     def read_place(self) -> int:
-        """Find features that intersect a box or a geometry; return the number of shapes to test."""
+        """Filter by a box or a geometry; return the number of shapes of which a feature must intersect one."""
         shape = self.take("bbox", box_shape, None)
-        if shape is not None and self.asked.get("intersects"):
+        if shape is not None and self.parameters.get("intersects"):
             self.errors["intersects"] = ["Give bbox or intersects, not both."]
         shape = self.take("intersects", _geometry, shape)
         if shape is None:
@@ -161,17 +161,17 @@ class _Reader:
         if shapely.get_num_coordinates(shape) > SIMPLE_POINTS:
             self.costly["intersects"] = "simplify the geometry"
         texts = shifted_shapes(shape)
-        self.values |= {f"shape_{number}": text for number, text in enumerate(texts)}
+        self.values |= {f"shape_{index}": text for index, text in enumerate(texts)}
         return len(texts)
 
     def read_time(self, value: Any) -> bool:
-        """Find features that have a time in an interval."""
+        """Filter by an interval of time."""
         start, end = parse_interval(value)
         self.values |= {"start_time": start, "end_time": end}
         return True
 
     def read_words(self, value: Any) -> int:
-        """Find features with one of the words in their texts; return their number."""
+        """Filter by words, of which the texts of a feature must have one; return the number of words."""
         words = [text.strip() for text in _texts(value)]
         if self.features.slow:
             self.slow.add("q")
@@ -179,8 +179,8 @@ class _Reader:
         return len(self.values["words"])
 
     def read_filter(self, value: Any) -> tuple[Any, ...]:
-        """Keep the values of a filter in CQL2 and return its shape."""
-        language = self.asked.get("filter-lang") or (
+        """Store the values of a filter in CQL2 and return its shape."""
+        language = self.parameters.get("filter-lang") or (
             "cql2-text" if isinstance(value, str) else "cql2-json"
         )
         if language not in ("cql2-text", "cql2-json"):
@@ -192,14 +192,14 @@ class _Reader:
         )
 
     def read_query(self, value: Any) -> tuple[Any, ...]:
-        """Keep the values of a query, such as {"proj:code": {"eq": "EPSG:4326"}}, and return its shape."""
+        """Store the values of a query, such as {"proj:code": {"eq": "EPSG:4326"}}, and return its shape."""
         if not isinstance(value, dict):
             raise BadValue("Must be an object of properties.")
         kinds = self.features.kinds
         tests = [
             test
-            for name, asked in value.items()
-            for test in query_tests(name, asked, kinds.get(name))
+            for name, comparisons in value.items()
+            for test in query_tests(name, comparisons, kinds.get(name))
         ]
         if not tests:
             return ()
@@ -209,55 +209,55 @@ class _Reader:
             1,
         )
 
-    def keep_filter(self, found: Filter, parameter: str, number: int) -> tuple[Any, ...]:
-        """Keep the values of a filter and return its shape with the number that its parameters have."""
+    def keep_filter(self, filter: Filter, parameter: str, number: int) -> tuple[Any, ...]:
+        """Store the values of a filter and return its shape, with the number that the names of its values contain."""
         self.values |= {
-            f"filter_{number}_{place}": value for place, value in enumerate(found.values)
+            f"filter_{number}_{place}": value for place, value in enumerate(filter.values)
         }
-        if found.properties & self.features.slow:
+        if filter.properties & self.features.slow:
             self.slow.add(parameter)
-        if found.is_costly:
+        if filter.is_costly:
             self.costly[parameter] = "simplify its geometries and patterns"
-        return ((number, found.shape),)
+        return ((number, filter.shape),)
 
     def read_orders(self, value: Any) -> tuple[Order, ...]:
-        """Return the keys of an order; each property counts once."""
+        """Return the keys of an order; repeated properties are ignored."""
         if not isinstance(value, list) or len(value) > len(self.features.queryables):
             raise BadValue('Must be a list such as [{"field": "datetime", "direction": "desc"}].')
         orders: dict[str, Order] = {}
-        for each in value:
-            order = self.read_order(each)
+        for key in value:
+            order = self.read_order(key)
             orders.setdefault(order.name, order)
         return tuple(orders.values())
 
     def read_order(self, value: Any) -> Order:
         """Return one key of an order."""
         if not isinstance(value, dict) or value.get("direction", "asc") not in ("asc", "desc"):
-            raise BadValue("Each key has a field and a direction, asc or desc.")
+            raise BadValue("Each key must have a field and a direction, asc or desc.")
         name = str(value.get("field")).removeprefix("properties.")
         queryable = self.features.queryables.get(name)
         if queryable is None or queryable.kind is Kind.GEOMETRY:
-            raise BadValue(
-                f"{name:.100} is not sortable; the sortables name all properties that are."
-            )
+            raise BadValue(f"{name:.100} is not sortable; see the list of sortables.")
         return Order(name, value.get("direction") == "desc")
 
     def read_token(self, value: Any, shape: Shape) -> tuple[bool, ...]:
-        """Return for each key whether the last feature of the page before has no value."""
-        if self.asked.get("page"):
+        """Return for each key of the order whether the last feature of the previous page has no value."""
+        if self.parameters.get("page"):
             raise BadValue("Give token or page, not both.")
         keys = decode_token(value)
         if len(keys) != len(shape.orders) + 1 or item_number(keys[-1] or "") is None:
-            raise BadValue("The token belongs to another order; begin with the first page.")
-        self.values |= {f"after_{number}": key for number, key in enumerate(keys)}
+            raise BadValue("The token belongs to another order; start at the first page.")
+        self.values |= {f"after_{index}": key for index, key in enumerate(keys)}
         return tuple(key is None for key in keys)
 
 
-def query_tests(name: str, asked: Any, kind: Kind | None) -> list[Any]:
-    """Return the tests of one property of a query, in CQL2. Clients also write a number as a text."""
+def query_tests(name: str, comparisons: Any, kind: Kind | None) -> list[Any]:
+    """Return the tests of one property of a query in CQL2; a number may be written as a text, as some clients do."""
     subject = {"property": name}
     tests = []
-    for operator, value in (asked if isinstance(asked, dict) else {"eq": asked}).items():
+    for operator, value in (
+        comparisons if isinstance(comparisons, dict) else {"eq": comparisons}
+    ).items():
         if kind is Kind.NUMBER and isinstance(value, str) and re.fullmatch(NUMBER, value):
             value = float(value)
         if operator in COMPARISONS:
@@ -268,16 +268,16 @@ def query_tests(name: str, asked: Any, kind: Kind | None) -> list[Any]:
             pattern = PATTERNS[operator].format(escape_like(value))
             tests.append({"op": "like", "args": [subject, pattern]})
         else:
-            raise BadValue(f"{operator!s:.100} is not an operator with such a value.")
+            raise BadValue(f"{operator!s:.100} is not an operator, or not one for such a value.")
     return tests
 
 
 def parse_interval(value: Any) -> tuple[str, str]:
-    """Return start and end of a time or an interval in RFC 3339; raise BadValue."""
+    """Return start and end of a time or an interval as ISO 8601, or -infinity and infinity; raise BadValue."""
     parts = value.split("/") if isinstance(value, str) else []
     if len(parts) not in (1, 2) or all(part in ("", "..") for part in parts):
         raise BadValue(
-            "Must be a time, or two with / between them, of which one may be .. for an open end."
+            "Must be a time, or two times with / between them; .. instead of one means an open end."
         )
     ends = [None if part in ("", "..") and len(parts) == 2 else _rfc3339(part) for part in parts]
     start, end = ends[0], ends[-1]
@@ -317,7 +317,7 @@ def _uuid(text: str) -> UUID | None:
 
 
 def item_number(text: str) -> int | None:
-    """Return the id of a file from that of an item; None for a text that is not one."""
+    """Return the id of a file from the id of an item; None for any other text."""
     return int(text) if re.fullmatch("[1-9][0-9]{0,17}", text) else None
 
 
@@ -339,12 +339,12 @@ def _json(text: str) -> Any:
         raise BadValue("Must be JSON.") from error
 
 
-def read_fields_of(asked: Mapping[str, Any], errors: dict[str, list[str]]) -> Fields | None:
-    """Return the members to show; None: all. null is not a choice of fields."""
-    if "fields" not in asked:
+def read_fields_of(parameters: Mapping[str, Any], errors: dict[str, list[str]]) -> Fields | None:
+    """Return the members to show; None means all. A `fields` of null is an error."""
+    if "fields" not in parameters:
         return None
     try:
-        return read_fields(asked["fields"])
+        return read_fields(parameters["fields"])
     except BadValue as error:
         errors["fields"] = [str(error)]
         return None
@@ -365,12 +365,12 @@ def read_fields(value: Any) -> Fields:
 
 
 def encode_token(keys: str) -> str:
-    """Return the token for the page after a feature with these keys, in JSON."""
+    """Return the token of the page that follows a feature; `keys` are its keys of the order as a JSON list."""
     return base64.urlsafe_b64encode(keys.encode()).decode().rstrip("=")
 
 
 def decode_token(token: Any) -> list[str | None]:
-    """Return the keys in a token; raise BadValue."""
+    """Return the keys of the order in a token; raise BadValue."""
     try:
         keys = orjson.loads(base64.urlsafe_b64decode(str(token) + "=" * (-len(str(token)) % 4)))
     except (ValueError, binascii.Error) as error:
@@ -383,24 +383,24 @@ def decode_token(token: Any) -> list[str | None]:
 
 
 SPLIT = ("ids", "collections", "q")
-"""Parameters that are lists in a body, and texts with commas in a query string."""
+"""Parameters that are lists in a body and texts with commas in a query string."""
 NUMBERS = ("limit", "page")
 OBJECTS = ("intersects", "query")
 
 
 def body_of_query(query: Mapping[str, str]) -> dict[str, Any]:
     """Return the parameters of a query string with the types of a body; raise Problem 400."""
-    asked: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     for name, text in query.items():
         try:
             if text:
-                asked[name] = _typed(name, text)
+                parameters[name] = _typed(name, text)
         except BadValue as error:
             errors[name] = [str(error)]
     if errors:
         raise invalid(errors)
-    return asked
+    return parameters
 
 
 def _typed(name: str, text: str) -> Any:
@@ -430,5 +430,5 @@ def _order(text: str) -> dict[str, str]:
 
 def _float(text: str) -> float:
     if not re.fullmatch(NUMBER, text.strip()):
-        raise BadValue("Must be numbers between commas.")
+        raise BadValue("Must be numbers with commas between them.")
     return float(text)

@@ -1,7 +1,7 @@
-"""The statements of STAC and OGC API: a page of features as JSON, with their number and the place of the next page.
+"""Composes the statements of STAC and OGC API: a page of features as JSON, their number, and the key of the next page.
 
-The text of a statement depends on the `Shape` of a request only, and is composed once for each shape. The values of
-the request are its parameters.
+The text of a statement depends only on the `Shape` of a request, and is composed once for each shape. The values of the
+request are its parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,37 +77,37 @@ class Shape:
     """What the text of a statement depends on."""
 
     written: str
-    """What a feature is written as: item, collection or source."""
+    """The form of the features: item, collection or source."""
     logged_in: bool
     publishes: bool = False
     """Whether files have public URLs."""
     collections: int = 0
-    """How many raster sources are named: none, one, or 2 for several."""
+    """0: all raster sources; 1: one raster source; 2: several."""
     ids: bool = False
     shapes: int = 0
     time: bool = False
     words: int = 0
     filters: tuple[tuple[int, Node], ...] = ()
-    """Each with the number that the names of its values have."""
+    """Each filter with the number that the names of its values contain."""
     orders: tuple[Order, ...] = ()
     after: tuple[bool, ...] | None = None
-    """For each key of the order: whether the last feature of the page before has no value. None: the first page."""
+    """For each key of the order: whether the last feature of the previous page has no value. None: the first page."""
     most: int = 10
-    """A power of ten, at least as large as the end of the page."""
+    """A power of ten that is not below the number of the last row of the page."""
 
     @property
     def features(self) -> Features:
-        """The features that are found."""
+        """The table and queryables of the features."""
         return FEATURES[self.written]
 
     @property
     def is_filtered(self) -> bool:
-        """Whether features are filtered by more than their collection."""
+        """Whether a filter other than the collection is active."""
         return bool(self.ids or self.shapes or self.time or self.words or self.filters)
 
 
 def value(name: str, kind: Kind) -> ColumnElement[Any]:
-    """Return a parameter of a kind, in a subquery: PostgreSQL does not see it when it plans, so one plan serves all."""
+    """Return a parameter in a subquery, so that the plan of PostgreSQL does not depend on its value."""
     sql_type, kept_type = SQL_TYPES[kind]
     return literal_column(f"(SELECT %({name})s::{sql_type})", kept_type)
 
@@ -122,13 +122,13 @@ class Key:
     is_required: bool
 
     def sort(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return a column with the values of this key in its direction; nulls are last."""
+        """Return the ORDER BY term of this key for a column; nulls are last."""
         if not self.descending:
             return column.asc()
         return column.desc() if self.is_required else column.desc().nulls_last()
 
     def follows(self, column: ColumnElement[Any], last: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Return the condition for values after a known one."""
+        """Return the condition for values that come after the last one of the previous page."""
         later = column < last if self.descending else column > last
         return later if self.is_required else or_(later, column.is_(None))
 
@@ -173,9 +173,9 @@ def page_query(shape: Shape) -> NumberedQuery:
 
 
 def page_of(ordered: Select[Any], keys: Sequence[Key], most: int) -> CTE:
-    """Return the rows of a page and one more, each with its `place`.
+    """Return the rows of a page and one more, each with its position `place`.
 
-    The outer limit is a parameter. For PostgreSQL to expect few rows, the inner one is a number.
+    The outer limit is a parameter. The inner limit is a constant, so that PostgreSQL plans for few rows.
     """
     first = ordered.limit(most).subquery("first_rows")
     order = in_order(keys, [first.c[f"key_{number}"] for number in range(len(keys))])
@@ -185,7 +185,7 @@ def page_of(ordered: Select[Any], keys: Sequence[Key], most: int) -> CTE:
 
 
 def order_keys(shape: Shape) -> list[Key]:
-    """Return the keys of the order; the id is the last, so that the order is total."""
+    """Return the keys of the order; the last is the id, so that the order is total."""
     identity, keys = shape.features.table.c.id, []
     for order in shape.orders:
         queryable = shape.features.queryables[order.name]
@@ -198,63 +198,63 @@ def order_keys(shape: Shape) -> list[Key]:
 def in_order(
     keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
 ) -> list[ColumnElement[Any]]:
-    """Return columns with the values of keys, each in its direction."""
+    """Return the ORDER BY terms of keys for columns with their values."""
     return [key.sort(column) for key, column in zip(keys, columns, strict=True)]
 
 
 def after(
     shape: Shape, keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
 ) -> list[ColumnElement[bool]]:
-    """Return the conditions for what follows the last feature of the page before."""
+    """Return the conditions for features after the last one of the previous page."""
     if shape.after is None:
         return []
     same: list[ColumnElement[bool]] = []
     choices, bounds = [], []
-    for number, (key, column, is_null) in enumerate(zip(keys, columns, shape.after, strict=True)):
-        last = literal_column(f"%(after_{number})s::{key.sql_type}", column.type)
+    for index, (key, column, is_null) in enumerate(zip(keys, columns, shape.after, strict=True)):
+        last = literal_column(f"%(after_{index})s::{key.sql_type}", column.type)
         if not is_null:
             choices.append(and_(*same, key.follows(column, last)))
-        if number == 0 and key.is_required:  # for an index
+        if index == 0 and key.is_required:  # lets PostgreSQL start in the middle of an index
             bounds.append(column <= last if key.descending else column >= last)
         same.append(column.is_(None) if is_null else column == last)
     return [*bounds, or_(false(), *choices)]
 
 
 def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """Return the conditions on the raster source. PostgreSQL reads the files of one in the order of an index."""
-    named = literal_column("(%(collections)s::uuid[])", ARRAY(Uuid()))
+    """Return the conditions on the raster source; PostgreSQL reads the files of a single one in order of an index."""
+    uuids = literal_column("(%(collections)s::uuid[])", ARRAY(Uuid()))
     if shape.collections == 1:
         source = raster_sources.alias("named_source")
-        number = select(source.c.id).where(source.c.uuid == named[1])
-        return [raster_sources.c.id == number.scalar_subquery()]
-    return [raster_sources.c.uuid == any_(named)] if shape.collections else []
+        source_id = select(source.c.id).where(source.c.uuid == uuids[1])
+        return [raster_sources.c.id == source_id.scalar_subquery()]
+    return [raster_sources.c.uuid == any_(uuids)] if shape.collections else []
 
 
 def filter_conditions(shape: Shape, visible: ColumnElement[bool]) -> list[ColumnElement[bool]]:
-    """Return the conditions on features. An error in one must not tell about features that are not visible."""
-    features, where = shape.features, []
+    """Return the conditions on features. An error in one must not reveal features that are not visible."""
+    features, conditions = shape.features, []
     if shape.ids:
-        where.append(features.table.c.id == any_(literal_column("%(ids)s::bigint[]")))
+        conditions.append(features.table.c.id == any_(literal_column("%(ids)s::bigint[]")))
     if shape.shapes:
         shapes = [value(f"shape_{number}", Kind.GEOMETRY) for number in range(shape.shapes)]
-        where.append(intersects(features, shapes))
+        conditions.append(intersects(features, shapes))
     if shape.time:
-        where.append(
+        conditions.append(
             within_time(features, value("start_time", Kind.TIME), value("end_time", Kind.TIME))
         )
     if shape.words:
-        where.append(
+        conditions.append(
             features.mentions(literal_column("(%(words)s::text[])", ARRAY(Text())), shape.words)
         )
     for number, tree in shape.filters:
         for part in tree.parts if tree.op == "and" else (tree,):
-            found = condition(part, features.columns, filter_values(number))
-            where.append(case((visible, found)) if can_fail(part) else found)
-    return where
+            test = condition(part, features.columns, filter_values(number))
+            conditions.append(case((visible, test)) if can_fail(part) else test)
+    return conditions
 
 
 def filter_values(number: int) -> Any:
-    """Return the function that names the values of a filter."""
+    """Return the function that returns the parameter for a value of a filter."""
     return lambda place, kind: value(f"filter_{number}_{place}", kind)
 
 
@@ -262,23 +262,23 @@ ROOT, API_URL = (literal_column(f"%({name})s::text", Text()) for name in ("root"
 
 
 def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
-    """Return the JSON of an item, and the tables that it is written from."""
+    """Return the JSON of an item, and the tables that it comes from."""
     prefixes, urls = (
         literal_column(f"%({name})s::text[]", Text()) for name in ("prefixes", "urls")
     )
-    named = named_file(caller, (prefixes, urls) if shape.publishes else None)
+    file_names = named_file(caller, (prefixes, urls) if shape.publishes else None)
     rows = ITEMS.rows.join(chosen, chosen.c.id == raster_files.c.id).join(
-        named, literal_column("true")
+        file_names, literal_column("true")
     )
     text = func.stac_item(
         raster_files.table_valued(), raster_sources.c.uuid, coordinate_systems.table_valued(),
-        named.c.title, named.c.href, ROOT, API_URL,
+        file_names.c.title, file_names.c.href, ROOT, API_URL,
     )  # fmt: skip
     return text, rows
 
 
 def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
-    """Return the JSON of a collection, and the tables that it is written from."""
+    """Return the JSON of a collection, and the tables that it comes from."""
     text = func.stac_collection(
         raster_sources.table_valued(), organisations.c.name, TIMELESS, ROOT, API_URL
     )
@@ -286,25 +286,25 @@ def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[s
 
 
 def write_source(_: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
-    """Return the JSON of a raster source as a feature whose properties are the row of the list."""
+    """Return the JSON of a raster source as a feature, and the tables; its properties are the row of the list."""
     listed = shown_rows(RASTER_SOURCES.entity, caller).add_columns(raster_sources.c.extent)
     rows = listed.subquery("shown")  # feature_members reads this name
-    own = rows.c
+    columns = rows.c
     text = func.concat(
-        *feature_members(own), ',"links":[',
+        *feature_members(columns), ',"links":[',
         func.json_build_object("rel", "self", "type", "application/geo+json",
-                               "href", func.concat(ROOT, "/collections/rastersources/items/", own.uuid)),
+                               "href", func.concat(ROOT, "/collections/rastersources/items/", columns.uuid)),
         ",",
         func.json_build_object("rel", "collection", "type", "application/json",
                                "href", func.concat(ROOT, "/collections/rastersources")),
         "]}",
     )  # fmt: skip
-    return text, rows.join(chosen, chosen.c.id == own.id)
+    return text, rows.join(chosen, chosen.c.id == columns.id)
 
 
 WRITERS = {"item": write_item, "collection": write_collection, "source": write_source}
 
 
 def most_rows(limit: int, offset: int) -> int:
-    """Return a power of ten for the end of a page."""
+    """Return the smallest power of ten above the number of the last row of a page."""
     return power_of_ten(limit + offset + 1)

@@ -38,12 +38,12 @@ class Changes(Endpoint):
 
     title = "Changes"
     description = """\
-Which raster sources were created, updated and deleted, in the order of commits, as you see them: a source is created \
-when you may see it, and deleted when you may not see it any more.
+The raster sources that were created, updated and deleted, in the order of commits. A source that you may see from now \
+on appears as created, and one that you may not see any more as deleted.
 
 Send the "cursor" of one answer as "since" of the next request; without it the feed starts at its beginning. "next" is \
-the URL of the next page, and null when you have read everything. A cursor stays valid as long as the feed reaches \
-back to it."""
+the URL of the next page; it is null when you have read everything. A cursor is valid as long as the feed still \
+contains it."""
     schema = object_schema(
         cursor=STRING,
         next=nullable(LINK),
@@ -83,7 +83,7 @@ def parse_parameters(call: Call) -> tuple[Cursor | None, int]:
 
 
 async def number_all_commits(call: Call) -> None:
-    """Give all commits their positions in batches, each committed on its own."""
+    """Number the new commits in batches; each batch is a transaction."""
     while True:
         (row,) = await call.api.database.rows(QUERIES["number_commits"], most=BATCH_SIZE)
         if row.numbered < BATCH_SIZE:
@@ -94,7 +94,7 @@ async def find_position(call: Call, cursor: Cursor) -> int:
     """Return the position of a cursor; raise Problem 400 if the feed does not contain it."""
     rows = await call.api.database.rows(QUERIES["find_position"], commit=cursor.commit)
     if not rows:
-        sentence = "The feed does not reach back to this cursor; begin again without one."
+        sentence = "The feed no longer contains this cursor; start again without one."
         raise invalid({"since": [sentence]})
     position: int = rows[0].seq
     return position

@@ -1,4 +1,4 @@
-"""The questions of pages before a deletion: what is deleted, and what depends on it."""
+"""Composes the questions of pages before a deletion: what is deleted, and what depends on it."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ PATHS = {"layer": "rasters", "label type": "labeltypes", "scenario": "scenarios"
 
 
 class RasterSourceDetail(WriteDetail):
-    """The detail of a raster source, whose page names dependents and files before a deletion."""
+    """The detail of a raster source; its page names dependents and files before a deletion."""
 
     async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002
-        """Ask with the dependents and the number of files."""
+        """Return the question with the dependents and the number of files."""
         source = await read_row(call, self.resource)
         database = call.api.database
         (used,) = await database.rows(before_writes.count_dependents(source.uuid))
@@ -55,7 +55,7 @@ def explain_files(counts: Any) -> list[str]:
         places = "stays where it is" if kept == 1 else "stay where they are"
         sentences.append(f"{count(kept, 'file')} {places}.")
     if counts.waiting:
-        sentences.append(f"{count(counts.waiting, 'waiting upload')} will be ended.")
+        sentences.append(f"{count(counts.waiting, 'waiting upload')} will be cancelled.")
     return sentences
 
 
@@ -63,11 +63,11 @@ async def ask_about_data(call: Call, counts: Any) -> Question:
     """Return the question before a deletion of data; `counts` is the answer of its dry run."""
     sentences = [
         f"{count(counts['removed'], 'raster file')} will be removed.",
-        f"{count(counts['revoked'], 'waiting upload')} will be ended.",
+        f"{count(counts['revoked'], 'waiting upload')} will be cancelled.",
     ]
     if counts["partly"]:
         files = count(counts["partly"], "raster file")
-        sentences.append(f"{files} will stay: only some of their steps lie in the period.")
+        sentences.append(f"{files} will stay, because only some of their steps lie in the period.")
     return Question(sentences, orjson.dumps(await read_object(call.body)).decode())
 
 

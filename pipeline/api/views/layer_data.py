@@ -42,12 +42,12 @@ GEOTIFF = "image/tiff; application=geotiff"
 DEGREES = "EPSG:4326"
 WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
 ALMOST_WHOLE = 1e-6
-"""A window is this much of a pixel smaller than a whole number of pixels, by the rounding of clients."""
+"""Tolerance in pixels: by rounding, a client's window may be this much smaller than a whole number of pixels."""
 PIXELS_READ_FOR_PIXEL = 16
-"""Pixels of the files that may be unpacked for each pixel of a window, if they are more than for a picture."""
+"""Pixels of files that may be decompressed for each pixel of a window, if that is more than for a picture."""
 ONE_SOURCE = (
-    "The layer shows more than one raster source, or does more than show one; pixels are there for "
-    'layers with one block "lizard_nxt.blocks.LizardRasterSource" only.'
+    "Only layers that show one raster source have pixels; the graph of such a layer has a single "
+    'block "lizard_nxt.blocks.LizardRasterSource".'
 )
 BOX = {"type": "string", "pattern": optional_pattern(",".join([NUMBER_PATTERN] * 4))}
 EPSG_CODE = {"type": "string", "pattern": optional_pattern("EPSG:[0-9]{4,6}")}
@@ -58,21 +58,21 @@ PARAMETERS: tuple[Parameter, ...] = (
     ("projection", EPSG_CODE, "EPSG:n. Default: that of the raster source."),
     ("width", SIZE, "Number of columns; with height."),
     ("height", SIZE, "Number of rows; with width."),
-    ("pixel_size", NUMBER, "Instead of width and height; x2 and y2 move up to whole pixels."),
-    ("start", TIME_SCHEMA, "The step at this time, else the last one before it. Default: the last step."),
+    ("pixel_size", NUMBER, "Instead of width and height; x2 and y2 are raised to whole pixels."),
+    ("start", TIME_SCHEMA, "Selects the step at this time, or else the last one before it. Default: the last step."),
     ("time", TIME_SCHEMA, "The same as start."),
     (
         "async",
         {"type": "string", "pattern": BOOLEAN_PATTERN},
-        "true: answer with a task, whose result is the URL of the file.",
+        "true: answer with a task; its result is the URL of the file.",
     ),
-    ("nodata", {"type": "string"}, "The value where there is none. Default: that of the raster source."),
+    ("nodata", {"type": "string"}, "The value of missing pixels. Default: that of the raster source."),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class WantedData:
-    """What a client asks for."""
+class DataRequest:
+    """The window, time and form that a client requests."""
 
     window: Window
     time: datetime | None
@@ -86,9 +86,7 @@ class LayerData(Endpoint):
 
     row_of = LAYERS
     title = "Raster Layer Data"
-    description = (
-        "A GeoTIFF of a window by the nearest neighbour, for a layer that shows one raster source."
-    )
+    description = "A GeoTIFF of a window, resampled by nearest neighbour, for a layer that shows one raster source."
     media_type = GEOTIFF
     formats = ("geotiff",)
     schema = object_schema(task_id=UUID, url=LINK)
@@ -100,7 +98,7 @@ class LayerData(Endpoint):
         source = await source_of(call, layer)
         if source.size is None:
             raise not_found("Data")
-        wanted = parse_wanted(call.query, source)
+        wanted = parse_data_request(call.query, source)
         config, later = call.api.config, wanted.later
         check_size(wanted.window, config.task_pixels if later else config.data_pixels)
         export = await choose_export(call, source, wanted)
@@ -119,7 +117,7 @@ class DownloadFile(Endpoint):
     """GET a file that was written for a task."""
 
     title = "Download"
-    description = "The result of a task, for an hour, for everyone who has its URL."
+    description = "The result of a task; everyone who has the URL can read it for an hour."
     media_type = GEOTIFF
 
     async def check_exists(self, call: Call) -> None:
@@ -179,7 +177,7 @@ class LayerTimeSteps(Endpoint):
 
 
 def attachment(filename: str) -> dict[str, str]:
-    """Return the header by which browsers save a file."""
+    """Return the header with which browsers save the answer as a file."""
     return {"Content-Disposition": f'attachment; filename="{filename}"'}
 
 
@@ -191,30 +189,35 @@ async def source_of(call: Call, layer: Any) -> Any:
     return await find_source(call, uuid)
 
 
-async def choose_export(call: Call, source: Any, wanted: WantedData) -> Export:
-    """Return the request for the files that meet a window at a time; raise Problem 400."""
-    step = await choose_step(call, source, wanted.time)
+async def choose_export(call: Call, source: Any, request: DataRequest) -> Export:
+    """Return the request for the files of a step that intersect a window; raise Problem 400."""
+    step = await choose_step(call, source, request.time)
     if source.temporal and step is None:
         first = format_time(source.first_value_timestamp)
-        raise invalid({"start": [f"There is no step at or before it; the first one is {first}."]})
+        raise invalid(
+            {"start": [f"There is no step at or before this time; the first step is {first}."]}
+        )
     rows = await call.api.database.rows(choose_files(source.id, 1, step=step))
     if not rows:
-        raise Problem(400, "The files of the raster source are missing now; sync it.")
+        raise Problem(400, "The files of the raster source are missing; restore them and sync it.")
     most = call.api.config.picture_files
-    bounds, degrees = await bounds_of(call, wanted.window, rows[0].wkt)
+    bounds, degrees = await bounds_of(call, request.window, rows[0].wkt)
     chosen = choose_files(source.id, most + 1, step=step, bounds=bounds, degrees=degrees)
-    # Where no file meets the window, any file tells what an empty one looks like.
+    # If no file intersects the window, any file serves: it has the data type of the empty GeoTIFF.
     rows = await call.api.database.rows(chosen) or rows
     if len(rows) > most:
-        raise invalid({"bbox": [f"Meets more than {most} files; ask for a smaller window."]})
-    files = files_of(call, rows, step or wanted.time, picture=False)
+        raise invalid({"bbox": [f"Intersects more than {most} files; choose a smaller window."]})
+    files = files_of(call, rows, step or request.time, picture=False)
     common = min(len(file.bands) for file in files)
     files = [replace(file, bands=file.bands[:common]) for file in files]
-    return Export(files, wanted.window, wanted.nodata)
+    return Export(files, request.window, request.nodata)
 
 
 async def bounds_of(call: Call, window: Window, wkt: str) -> tuple[Bounds | None, Bounds | None]:
-    """Return the bounds of a window in the CRS of the files, or in degrees; neither where it has none."""
+    """Return the bounds of a window, either in the CRS of the files or in degrees; the other is None.
+
+    Both are None for a window without such bounds.
+    """
     edges = window.west, window.south, window.east, window.north
     if window.crs is None:
         return edges, None
@@ -227,22 +230,22 @@ async def bounds_of(call: Call, window: Window, wkt: str) -> tuple[Bounds | None
 def check_size(window: Window, limit: int) -> None:
     """Raise Problem 400 for a window of more pixels than the limit."""
     if window.width * window.height > limit:
-        sentence = f"The window has more than {limit} pixels; ask for fewer."
+        sentence = f"The window has more than {limit} pixels; choose a smaller one."
         raise invalid({"width": [sentence], "height": [sentence]})
 
 
-def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
-    """Return what a query string asks for; raise Problem 400 that names each wrong parameter."""
+def parse_data_request(query: Mapping[str, str], source: Any) -> DataRequest:
+    """Parse a query string; raise Problem 400 that names each wrong parameter."""
     errors: dict[str, list[str]] = {}
     projection = query.get("projection") or source.projection
     if projection is not None and not is_epsg_code(projection.upper()):
         errors["projection"] = ["Must be EPSG and a number, such as EPSG:28992."]
-    own = projection is None or projection.upper() == source.projection
+    is_native = projection is None or projection.upper() == source.projection
     bounds = read_parameter(query, "bbox", _parse_bounds, errors)
-    if not query.get("bbox") and own:
+    if not query.get("bbox") and is_native:
         bounds = source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y
     elif not query.get("bbox"):
-        errors["bbox"] = ["Required where the projection is not that of the raster source."]
+        errors["bbox"] = ["Required if the projection is not that of the raster source."]
     start = "start" if query.get("start") else "time"
     time = read_parameter(query, start, parse_timestamp, errors)
     later = bool(read_parameter(query, "async", parse_boolean, errors))
@@ -251,11 +254,9 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
     )
     pixel = read_parameter(query, "pixel_size", _parse_pixel_size, errors)
     if not errors and pixel is None and (width is None) != (height is None):
-        errors["height" if width else "width"] = ["Required with the other one."]
-    if not errors and not own and width is None and pixel is None:
-        errors["width"] = [
-            "Required, with height or instead of them pixel_size: the projection is another."
-        ]
+        errors["height" if width else "width"] = ["Required: send width and height together."]
+    if not errors and not is_native and width is None and pixel is None:
+        errors["width"] = ["Required in another projection: send width and height, or pixel_size."]
     if errors or bounds is None:
         raise invalid(errors)
     west, south, east, north = bounds
@@ -263,9 +264,9 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
         across, down = pixel or abs(source.pixelsize_x), pixel or abs(source.pixelsize_y)
         width, height = _pixels(east - west, across), _pixels(north - south, down)
         east, north = west + width * across, south + height * down
-    crs = None if own else projection.upper()
+    crs = None if is_native else projection.upper()
     window = Window(west, south, east, north, width, height, crs)
-    return WantedData(window, time, query.get("nodata") or None, later)
+    return DataRequest(window, time, query.get("nodata") or None, later)
 
 
 def _pixels(length: float, size: float) -> int:
@@ -279,14 +280,14 @@ def _parse_bounds(text: str) -> Bounds:
     except ValueError as error:
         raise BadValue("Must be four numbers: x1,y1,x2,y2.") from error
     if not all(isfinite(edge) and abs(edge) <= 1e12 for edge in (west, south, east, north)):
-        raise BadValue("Must be finite numbers of at most 1e12.")
+        raise BadValue("Must be finite numbers from -1e12 to 1e12.")
     if west >= east or south >= north:
-        raise BadValue("Is empty: x1 must be less than x2, and y1 less than y2.")
+        raise BadValue("Is empty; x1 must be less than x2, and y1 less than y2.")
     return west, south, east, north
 
 
 def _parse_size(text: str) -> int:
-    """Return a whole number, also written as 100.0; raise BadValue for any other text."""
+    """Return an integer, which may be written as 100.0; raise BadValue for any other text."""
     if WHOLE.fullmatch(text) and (number := int(float(text))) > 0:
         return number
     raise BadValue("Must be a whole number, 1 or higher.")

@@ -1,4 +1,4 @@
-"""The views that every resource has: a list and a detail, made from its table of fields."""
+"""The views of every resource, list and detail, built from its table of fields."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,7 +38,7 @@ class ReadList(Endpoint):
 
 
 class WriteList(ReadList):
-    """GET a page of a list, POST a new row."""
+    """GET a page of a list; POST adds a row."""
 
     async def may_write(self, call: Call) -> bool:
         """Return whether the caller supplies or administers any organisation."""
@@ -65,7 +65,7 @@ class ReadDetail(Endpoint):
         return Answer(await self.current(call))
 
     async def current(self, call: Call) -> dict[str, Any]:
-        """Return the row in the path as it is shown; raise Problem 404."""
+        """Return the row in the path in the form of an answer; raise Problem 404."""
         row = await read_row(call, self.resource)
         return represent(self.resource.fields, row, call.links)
 
@@ -82,7 +82,7 @@ class WriteDetail(ReadDetail):
         return bool((await read_row(call, self.resource)).writable)
 
     async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002
-        """Ask with the name of the row."""
+        """Return the question with the name of the row."""
         row = await read_row(call, self.resource)
         sentence = f'The {self.resource.title.lower()} "{row.name}" will be deleted. Nothing depends on it.'
         return Question([sentence], call.body.typed)
@@ -103,7 +103,7 @@ class WriteDetail(ReadDetail):
 async def read_list(
     call: Call, resource: Resource, within: Sequence[ColumnElement[bool]] = ()
 ) -> dict[str, Any]:
-    """Return the page that the query string asks for, of the rows `within`; raise Problem 400 or 404."""
+    """Return the page that the query string selects from the rows `within`; raise Problem 400 or 404."""
     entity, max_size = resource.entity, resource.max_page_size
     selection = parse_selection(call.query, entity, call.caller, max_size=max_size)
     if (
@@ -121,7 +121,7 @@ async def read_list(
 async def select_page(
     call: Call, entity: Entity, selection: Selection, within: Sequence[ColumnElement[bool]] = ()
 ) -> tuple[Sequence[Any], int]:
-    """Return the rows of a page, and the number of rows on all pages; filters that are costly have a time limit."""
+    """Return the rows of a page, and the number of rows on all pages; costly filters have a time limit."""
     work = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
     if costly := costly_in(call.query, entity.filters):
         return await call.api.costly.run(costly, work)
@@ -152,15 +152,17 @@ async def read_page(
     call: Call,
     entity: Entity,
     selection: Selection,
-    where: Sequence[ColumnElement[bool]],
+    conditions: Sequence[ColumnElement[bool]],
     read_rows: ReadRows,
 ) -> tuple[Sequence[Any], int]:
     """Return the rows of a page, and the number of rows on all pages."""
     paging = selection.paging
     rows = await read_rows(
-        page_statement(entity, call.caller, where, selection.ordering, paging.size, paging.offset)
+        page_statement(
+            entity, call.caller, conditions, selection.ordering, paging.size, paging.offset
+        )
     )
     if not rows and paging.by_offset and paging.offset:
-        (count,) = await read_rows(count_statement(entity, call.caller, where))
+        (count,) = await read_rows(count_statement(entity, call.caller, conditions))
         return rows, count[0]
     return rows, rows[0].total if rows else 0

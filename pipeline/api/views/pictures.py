@@ -41,14 +41,14 @@ from pipeline.storage import EVERYWHERE
 
 TILE_PIXELS = 256
 PREVIEW_PIXELS = 512
-"""The longer side of a preview."""
+"""The longer side of a preview in pixels."""
 WEB_MERCATOR = "EPSG:3857"
 DEFAULT_COLORMAP = "viridis"
 NUMBER_PATTERN = r"[+-]?[0-9]{1,20}([.][0-9]{0,20})?(e[+-]?[0-9]{1,2})?"
 COLORMAP: Parameter = (
     "colormap",
     {"type": "string", "pattern": optional_pattern("|".join(COLORMAPS))},
-    f"The ramp of colours: {', '.join(COLORMAPS)}. Default: {DEFAULT_COLORMAP}.",
+    f"The colour map: {', '.join(COLORMAPS)}. Default: {DEFAULT_COLORMAP}.",
 )
 RESCALE_PATTERN = optional_pattern(",".join([NUMBER_PATTERN] * 2))
 RESCALE: Parameter = (
@@ -60,7 +60,7 @@ TIME_SCHEMA = {"type": "string", "pattern": optional_pattern(TIMESTAMP_PATTERN)}
 TIME: Parameter = (
     "time",
     TIME_SCHEMA,
-    "The step at this time, else the last one before it. Default: the last step.",
+    "Selects the step at this time, or else the last one before it. Default: the last step.",
 )
 HISTOGRAM = object_schema(low=NUMBER, high=NUMBER, counts={"type": "array", "items": INTEGER})
 
@@ -84,7 +84,10 @@ class PictureOfSource(Endpoint):
     async def picture(
         self, call: Call, source: Any, style: Style, window: Window, degrees: Bounds | None
     ) -> Answer:
-        """Return the picture of a window, or 304 where the client has it."""
+        """Return the picture of a window, or 304 if the client has it.
+
+        `degrees` are the bounds of the window in WGS 84; None selects all files.
+        """
         step = await choose_step(call, source, style.time)
         files: list[PixelFile] = []
         if step is not None or not source.temporal:
@@ -92,7 +95,7 @@ class PictureOfSource(Endpoint):
             chosen = choose_files(source.id, most + 1, step=step, degrees=degrees)
             rows = await call.api.database.rows(chosen)
             if len(rows) > most:
-                raise Problem(400, f"It would show more than {most} files; zoom in.")
+                raise Problem(400, f"The picture would show more than {most} files; zoom in.")
             files = files_of(call, rows, step or style.time, picture=True)
         low, high = style.rescale or await self.colour_range(call, source, files)
         headers = caching(source, etag_of(files, window, style.colormap, low, high))
@@ -115,7 +118,7 @@ class PictureOfSource(Endpoint):
 
 
 class SourceTile(PictureOfSource):
-    """GET a tile of web mercator."""
+    """GET a tile in web mercator."""
 
     title = "Raster Source Tile"
     description = "A tile of 256 x 256 pixels in web mercator (EPSG:3857), transparent where there is no value."
@@ -126,7 +129,7 @@ class SourceTile(PictureOfSource):
         await super().check_exists(call)
 
     async def get(self, call: Call) -> Answer:
-        """Return the tile; raise Problem 404 for one that does not exist."""
+        """Return the tile; raise Problem 404 if it does not exist."""
         tile = named_tile(call)
         style = parse_style(call.query)
         source = await read_source(call)
@@ -189,7 +192,7 @@ async def find_source(call: Call, uuid: UUID) -> Any:
 
 
 async def choose_step(call: Call, source: Any, time: datetime | None) -> datetime | None:
-    """Return the step of a series at a time, else the last before it; None for no step or no series."""
+    """Return the step of a series at a time, or else the last one before it; None if there is none."""
     if not source.temporal:
         return None
     last: datetime | None = source.last_value_timestamp
@@ -203,7 +206,7 @@ async def choose_step(call: Call, source: Any, time: datetime | None) -> datetim
 
 
 async def read_statistics(call: Call, source: Any) -> SampleStatistics:
-    """Return the statistics of a raster source, computed once for each of its changes."""
+    """Return the statistics of a raster source; they are computed once after each of its changes."""
     known = call.api.pixels.known_statistics(source)
     if known is not None:
         return known
@@ -217,7 +220,7 @@ async def read_statistics(call: Call, source: Any) -> SampleStatistics:
 
 
 def files_of(call: Call, rows: Any, time: datetime | None, *, picture: bool) -> list[PixelFile]:
-    """Return the files of rows, which may lie in the allowed folders and in the storage of uploads."""
+    """Return the files of rows that lie in the allowed folders or in the storage of uploads."""
     config = call.api.config
     uploads = (config.uploads,) if config.uploads else ()
     roots = (*config.roots, *uploads) if config.roots else EVERYWHERE
@@ -225,7 +228,7 @@ def files_of(call: Call, rows: Any, time: datetime | None, *, picture: bool) -> 
 
 
 def caching(source: Any, etag: str) -> dict[str, str]:
-    """Return the headers by which browsers keep an answer; what is not Public stays out of shared caches."""
+    """Return the headers for caching an answer; only Public data may be stored in shared caches."""
     public = source.access_modifier == Access.Public
     return {
         "ETag": etag,
@@ -234,13 +237,13 @@ def caching(source: Any, etag: str) -> dict[str, str]:
 
 
 def is_known(call: Call, headers: Mapping[str, str]) -> bool:
-    """Return whether the client has the answer with this ETag."""
+    """Return whether the client already has the answer with this ETag."""
     known = call.request.headers.get("if-none-match", "")
     return headers["ETag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]
 
 
 def named_tile(call: Call) -> MapTile:
-    """Return the tile in the path; raise Problem 404 for one that does not exist."""
+    """Return the tile in the path; raise Problem 404 if it does not exist."""
     tile = find_tile(call.request.path_params)
     if tile is None:
         raise not_found("Tile")
@@ -248,13 +251,13 @@ def named_tile(call: Call) -> MapTile:
 
 
 def tile_window(tile: MapTile) -> Window:
-    """Return the pixels of a tile."""
+    """Return the window of a tile in web mercator."""
     right, top = tile.left + tile.side, tile.bottom + tile.side
     return Window(tile.left, tile.bottom, right, top, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
 
 
 def preview_window(source: Any) -> Window:
-    """Return all of a raster source, in its own CRS."""
+    """Return the window of a whole raster source in its own CRS."""
     across = source.upper_bound_x - source.origin_x
     down = source.upper_bound_y - source.origin_y
     columns, rows = across / abs(source.pixelsize_x), down / abs(source.pixelsize_y)
@@ -267,7 +270,7 @@ def preview_window(source: Any) -> Window:
 
 
 def parse_style(query: Mapping[str, str]) -> Style:
-    """Return how to draw; raise Problem 400."""
+    """Return the style of a picture; raise Problem 400."""
     errors: dict[str, list[str]] = {}
     colormap = query.get("colormap") or DEFAULT_COLORMAP
     if colormap not in COLORMAPS:
@@ -285,4 +288,4 @@ def parse_rescale(text: str) -> tuple[float, float]:
         low, high = map(float, text.split(","))
         if isfinite(low) and isfinite(high) and low < high:
             return low, high
-    raise BadValue("Must be two numbers, min,max, the first one smaller.")
+    raise BadValue("Must be two numbers, min,max; min must be less than max.")

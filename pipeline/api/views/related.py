@@ -25,7 +25,7 @@ class PartsOfSource(ReadList):
 
 
 class OrganisationUsers(ReadList):
-    """GET the users with a role in an organisation, with their roles there."""
+    """GET the users who have a role in an organisation, with these roles."""
 
     row_of = ORGANISATIONS
 
@@ -34,7 +34,7 @@ class OrganisationUsers(ReadList):
         self.filters = lists.users_of(0).filters
 
     async def get(self, call: Call) -> Answer:
-        """Return one page to callers with a role there; raise Problem 401, 403 or 404 to others."""
+        """Return one page to callers who have a role in the organisation; raise Problem 401, 403 or 404 for others."""
         organisation = await read_row(call, ORGANISATIONS)
         if not call.caller.logged_in:
             raise login_required()
@@ -64,9 +64,7 @@ class OrganisationUsage(Endpoint):
 
     row_of = ORGANISATIONS
     title = "Organisation Usage"
-    description = (
-        "How many raster sources and scenarios of an organisation you may see, and their bytes."
-    )
+    description = "The number of raster sources and scenarios of an organisation that you may see, and their bytes."
     schema = object_schema(
         raster_count=INTEGER,
         raster_total_size=INTEGER,
@@ -77,7 +75,7 @@ class OrganisationUsage(Endpoint):
     )
 
     async def get(self, call: Call) -> Answer:
-        """Return counts and bytes of what the caller may see; there are no time series."""
+        """Return counts and bytes of the objects that the caller may see; there are no time series."""
         organisation = await read_row(call, ORGANISATIONS)
         (usage,) = await call.api.database.rows(lists.usage_statement(organisation.id, call.caller))
         return Answer({**usage._mapping, "timeseries_count": 0, "timeseries_total_size": 0})

@@ -1,4 +1,4 @@
-"""Signing in to the pages and out of them: a session in a cookie, and a limit on attempts."""
+"""The views for signing in and out: they keep a session in a cookie and limit attempts."""
 
 import asyncio
 import secrets
@@ -23,19 +23,19 @@ from pipeline.catalogue.access import ANONYMOUS
 from pipeline.catalogue.users import SignedInUser
 
 FORM_COOKIE = "rastersources_visit"
-"""Identifies the browser that shows the sign-in form, before there is a session."""
+"""The cookie that identifies the browser with the sign-in form, before a session exists."""
 SESSION_HOURS = 12
 """How long a sign-in lasts."""
 FORM_BYTES = 8 * 2**10
-"""Longest form; anyone can send one."""
+"""Maximum length of a form in bytes; everyone can send one."""
 CONCURRENT_COMPARISONS = 2
-"""Password comparisons at once; they share threads with the writing of uploads."""
+"""Maximum number of simultaneous password comparisons; they use the threads that also write uploads."""
 SECONDS_TO_WAIT = 10.0
 WRONG = "Username or password is wrong."
 
 
 class SignIn(View):
-    """GET the form, POST it."""
+    """GET the form; POST signs in."""
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
@@ -59,7 +59,8 @@ class SignIn(View):
         visit = request.cookies.get(FORM_COOKIE, "")
         if not visit:
             raise Problem(
-                403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
+                403,
+                "CSRF Failed: the browser sent no cookie; allow cookies and send the form again.",
             )
         form = await self.read_form(request, visit)
         request.state.username = form.get("username", "")
@@ -123,12 +124,12 @@ class SignIn(View):
         return SignedInUser(rows[0].id, None) if right and rows else None
 
     async def matches(self, password: str, hashed: str | None) -> bool:
-        """Return whether the password matches; raise Problem 503 when too many wait, as each takes 32 MiB."""
+        """Return whether the password matches; raise Problem 503 when too many wait, as each of them takes 32 MiB."""
         try:
             async with asyncio.timeout(SECONDS_TO_WAIT), self.comparing:
                 return await asyncio.to_thread(users.password_matches, password, hashed)
         except TimeoutError as error:
-            raise unavailable("Many are signing in just now; try again later.") from error
+            raise unavailable("Too many users are signing in; try again later.") from error
 
     async def open_session(self, request: Request, user: SignedInUser, next: str) -> Response:
         """Open a session and redirect to `next`."""
@@ -151,12 +152,12 @@ class SignIn(View):
 
     @property
     def cookie_path(self) -> str:
-        """The path of the base URL; other applications on the host do not get the cookie."""
+        """The path of the base URL, so that other applications on the host do not receive the cookie."""
         return prefix_of(self.api.config.base_url) or "/"
 
 
 class SignOut(SignIn):
-    """GET a page with a button, POST to end the session."""
+    """GET a page with a button; POST ends the session."""
 
     async def answer(self, request: Request) -> Response:
         """Return the page or, after a POST, end the session; raise Problem."""
@@ -182,7 +183,7 @@ class SignOut(SignIn):
 
 
 def local_path(next: str, base: str) -> str:
-    """Return a path of this server to go to after signing in; replace any other address by the root."""
+    """Return the path to show after signing in; replace an address of another server by the root."""
     path = next.removeprefix(urlsplit(base).path)
     if not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
         return f"{API}/?format=api"

@@ -1,4 +1,4 @@
-"""The data of a raster source: clients send files to it and remove them."""
+"""The view with which clients send files to a raster source and remove them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -49,11 +49,11 @@ from pipeline.storage.uploads import DryRunUpload, FolderUploadStore, OpenUpload
 
 QUERIES = queries("source_data")
 CHUNK_BYTES = 2**20
-"""Bytes that are gathered before a thread parses and writes them."""
+"""Bytes that are collected before a thread parses and writes them."""
 MIN_BYTES = 64 * 2**10
 """Bytes that must arrive within the time limit of a body."""
 FORM_BYTES = 128 * 2**10
-"""Maximum bytes of a form besides its file."""
+"""Maximum number of bytes of a form, not counting its file."""
 
 WRITTEN_TIMESTAMP = {"type": "string", "pattern": f"^({BLANK}*{TIMESTAMP_PATTERN}{BLANK}*)?$"}
 CRS = {"type": "string", "pattern": f"^({BLANK}*{CRS_PATTERN}{BLANK}*)?$"}
@@ -75,21 +75,21 @@ REMOVED_SCHEMA = object_schema(detail=STRING, removed=INTEGER, revoked=INTEGER, 
 
 
 def form_field(name: str, kind: str, schema: Mapping[str, Any], help: str, **options: Any) -> Field:
-    """Return a field of the upload form, which is read while it arrives and never shown."""
+    """Return a field of the upload form; it is write-only."""
     return Field(name, kind, schema, help, lambda *_: None, read=lambda value: value, **options)
 
 
 class SourceData(Endpoint):
-    """POST a file, DELETE the data."""
+    """POST adds a file; DELETE removes data."""
 
     row_of = RASTER_SOURCES
     title = "Raster Source Data"
     description = (
         'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" if the file does not contain its time, '
-        '"crs" (EPSG:CODE) and "nodata" if it has none. '
-        "The answer names a task, which shows the state of the file.\n\n"
-        'DELETE removes all data; {"start": ..., "stop": ...} removes the files whose steps all lie between the two '
-        "times, both included."
+        '"crs" (EPSG:CODE) if it has no CRS, and "nodata" if it has no nodata value. '
+        "The answer has the URL of a task, which shows the state of the file.\n\n"
+        'DELETE removes all data. With {"start": ..., "stop": ...} it removes the files whose steps all lie between '
+        "these times, or on them."
     )
     fields = (
         form_field("file", "file upload", BINARY, "A GeoTIFF.", required=True),
@@ -106,7 +106,7 @@ class SourceData(Endpoint):
     problems = {"POST": (507,)}  # noqa: RUF012
 
     def reads_token(self, call: Call) -> bool:
-        """Return whether the request is a form with a file, which has the token in a field before the file."""
+        """Return whether the request is a form with a file; its token is a field before the file."""
         return call.request.method == "POST" and media_type(call.request) == MULTIPART
 
     async def may_write(self, call: Call) -> bool:
@@ -114,11 +114,11 @@ class SourceData(Endpoint):
         return bool((await read_row(call, RASTER_SOURCES)).writable)
 
     async def question(self, call: Call, answer: Answer) -> Question:
-        """Ask with the number of files."""
+        """Return the question with the number of files."""
         return await ask_about_data(call, answer.data)
 
     async def post(self, call: Call) -> Answer:
-        """Receive a file; it is stored and in the catalogue before this returns."""
+        """Receive a file; return after it is stored and recorded."""
         source = await read_row(call, RASTER_SOURCES)
         declared = declared_bytes(call.request) - FORM_BYTES
         _check_length(declared, call.api.config.upload_bytes)
@@ -137,7 +137,7 @@ class SourceData(Endpoint):
         """Remove all data or that of a period."""
         body = await read_object(call.body)
         if body and not {"start", "stop"} & body.keys():
-            sentence = "Give start, stop or both; an empty body removes all data."
+            sentence = "Send start, stop or both; an empty body removes all data."
             raise invalid({"non_field_errors": [sentence]})
         start, stop = (read_timestamp(body.get(name), name) for name in ("start", "stop"))
         if start and stop and start > stop:
@@ -152,17 +152,17 @@ class SourceData(Endpoint):
 def _check_length(size: int, limit: int) -> None:
     """Raise Problem 413 if a file is longer than the limit."""
     if size > limit:
-        raise Problem(413, f"A file may be {limit} bytes long.")
+        raise Problem(413, f"A file may be at most {limit} bytes long.")
 
 
 async def dry_run(call: Call, source: Any, expected: int) -> Answer:
-    """Read the file as an upload and answer like its task, but store nothing.
+    """Read the file like an upload and return the answer of its task, but store nothing.
 
     Raises Problem or TransientError.
     """
     judge, store = call.api.config.try_upload, await call.api.receiver.open()
     if judge is None:
-        raise unavailable("This server reads no files; ask one that does.")
+        raise unavailable("This server cannot read files, so it has no dry runs of uploads.")
     folder = store.folder if isinstance(store, FolderUploadStore) else None
     shared = (call.api.receiver, call.api.database, call.api.config, store, source)
     upload = await asyncio.to_thread(UnnamedUpload, folder)
@@ -184,7 +184,7 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
 
 
 def read_fields(form: UploadForm) -> dict[str, Any]:
-    """Return what a client says about a file: `timestamp`, `crs` and `nodata`; raise Problem 400 for an invalid one."""
+    """Return `timestamp`, `crs` and `nodata` of the form; raise Problem 400 for an invalid one."""
     return {
         "timestamp": read_timestamp(form.fields.get("timestamp"), "timestamp"),
         "crs": read_assigned(form.fields.get("crs"), "crs"),
@@ -193,7 +193,7 @@ def read_fields(form: UploadForm) -> dict[str, Any]:
 
 
 async def receive(call: Call, reservation: Reservation) -> UUID:
-    """Receive the form and return the uuid of its task, once all is durable. Raises Problem or TransientError."""
+    """Receive the form, and return the uuid of its task after all is durable. Raises Problem or TransientError."""
     upload = await asyncio.to_thread(reservation.store.open_upload, reservation.uri)
     try:
         form = await receive_form(call, upload, reservation)
@@ -206,14 +206,14 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
 
 
 async def receive_form(call: Call, upload: OpenUpload, reservation: Reservation) -> UploadForm:
-    """Write the file of a form as it arrives, once there is room for it. Raises Problem or TransientError."""
+    """Write the file of a form while it arrives, after reserving room for it. Raises Problem or TransientError."""
     config, arrived, total = call.api.config, bytearray(), 0
 
     def begin(fields: Mapping[str, str]) -> None:
         call.check_token(fields.get(CSRF_FIELD))
 
     form = UploadForm(call.request.headers.get("content-type", ""), begin, arrived.extend)
-    call.request.state.fields = form.fields  # a page shows them again
+    call.request.state.fields = form.fields  # the page of a rejected form shows them again
     async for chunk in read_chunks(call.request, config.body_seconds):
         total += len(chunk)
         _check_length(total - FORM_BYTES, config.upload_bytes)
@@ -228,7 +228,7 @@ async def receive_form(call: Call, upload: OpenUpload, reservation: Reservation)
 
 
 async def read_chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
-    """Yield the body in chunks; raise Problem 400 if it breaks off, 408 if it arrives too slowly."""
+    """Yield the body in chunks; raise Problem 400 if the connection breaks, 408 if the body arrives too slowly."""
     chunk, stream, clock = bytearray(), request.stream(), asyncio.get_running_loop().time
     deadline, missing = clock() + seconds, MIN_BYTES
     while True:
@@ -247,7 +247,7 @@ async def read_chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
             chunk.clear()
         if arrived is None:
             return
-        if is_full or missing <= 0:  # the time limit does not include our own writing
+        if is_full or missing <= 0:  # the time limit excludes our own writing
             deadline, missing = clock() + seconds, MIN_BYTES
 
 
@@ -269,7 +269,7 @@ async def record(call: Call, values: dict[str, Any], connection: AsyncConnection
 async def remove(
     call: Call, start: datetime | None, stop: datetime | None, connection: AsyncConnection
 ) -> tuple[list[str], list[str], int]:
-    """Remove data; return the URIs of removed files and of ended uploads, and how many files lie partly inside."""
+    """Remove data; return the URIs of removed files and of cancelled uploads, and the number of files partly inside."""
     source = await lock_row(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
     period = {"source": source.id, "start": start, "stop": stop, "open_states": OPEN_STATES}
     removed = (await connection.execute(QUERIES["remove_files"], period)).scalars().all()
@@ -294,7 +294,7 @@ def read_timestamp(value: Json, name: str) -> datetime | None:
 def read_assigned(value: str | None, name: str) -> str | None:
     """Return the CRS or nodata value of a form; raise Problem 400 that names the field.
 
-    Call it in the event loop's thread only: PROJ is not safe in several threads.
+    Call it only in the thread of the event loop, because PROJ is not thread-safe.
     """
     if not value or not value.strip():
         return None

@@ -1,4 +1,4 @@
-"""The list of raster sources: pages of JSON like every list, or all rows at once for other programs."""
+"""The list of raster sources: pages like every list, or all rows at once as GeoJSON, CSV or GeoParquet."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class SourceList(WriteList):
-    """GET a page of the list, or all of it in another format; POST a new raster source."""
+    """GET a page of the list, or the whole list in another format; POST adds a raster source."""
 
     formats = (*FORMATS, *LIST_FORMATS)
     contents: Mapping[str, Mapping[str, Any]] = {
@@ -37,32 +37,38 @@ class SourceList(WriteList):
         return await send_all(call, chosen) if chosen else await super().get(call)
 
     def notes(self, query: Mapping[str, str]) -> list[str]:
-        """Name the parameters of pages too, where all rows are sent."""
+        """Return a sentence about each ignored parameter; these include those of paging when all rows are sent."""
         ignored = [name for name, _, _ in PAGING if name in query]
         if query.get("format") not in LIST_FORMATS or not ignored:
             return super().notes(query)
-        sentence = f"All rows are sent with format={query['format']}; ignored: {' '.join(ignored)}."
+        sentence = f"format={query['format']} sends all rows and ignores {' '.join(ignored)}."
         return [sentence, *super().notes(query)]
 
 
 def chosen_format(call: Call) -> ListFormat | None:
-    """Return the format for other programs that the client asks for, by a parameter or by Accept."""
+    """Return the format of the whole list that the client requests, by parameter or by Accept; None for a page."""
     if format := call.query.get("format"):
         return LIST_FORMATS.get(format)
     accepted = call.request.headers.get("accept", "")
-    named = [each for each in LIST_FORMATS.values() if each.media_type in accepted]
-    best = max(named, key=lambda each: quality(accepted, each.media_type), default=None)
-    others = max(quality(accepted, kind) for kind in ("application/json", "text/html"))
-    return best if best and quality(accepted, best.media_type) > others else None
+    accepted_formats = [
+        list_format for list_format in LIST_FORMATS.values() if list_format.media_type in accepted
+    ]
+    best = max(
+        accepted_formats,
+        key=lambda list_format: quality(accepted, list_format.media_type),
+        default=None,
+    )
+    other_quality = max(quality(accepted, kind) for kind in ("application/json", "text/html"))
+    return best if best and quality(accepted, best.media_type) > other_quality else None
 
 
 async def send_all(call: Call, chosen: ListFormat) -> Answer:
-    """Return all rows as a stream; raise Problem, also for errors of the database before the first rows."""
+    """Return all rows as a stream; raise Problem, including those for errors of the database before the first rows."""
     if call.request.scope["http_version"] == "1.0":
         raise Problem(
             400,
-            "A list in this format is sent by HTTP/1.1 only, so that the client notices when it breaks off; "
-            "a proxy may have to be told so, such as nginx with proxy_http_version 1.1.",
+            "A list in this format needs HTTP/1.1, so that the client notices when the connection breaks. "
+            "Configure the proxy for it, such as nginx with proxy_http_version 1.1.",
         )
     parts = await unless_client_leaves(call.request, begin(call, chosen))
     headers = {"Content-Disposition": f'attachment; filename="{chosen.filename}"'}
@@ -72,12 +78,12 @@ async def send_all(call: Call, chosen: ListFormat) -> Answer:
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of `work`, which is cancelled when the client closes the connection first."""
+    """Return the result of `work`; cancel it if the client closes the connection first."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_see_leave(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise unavailable("The client has gone.")
+            raise unavailable("The client closed the connection.")
         return working.result()
     finally:
         working.cancel()
@@ -91,7 +97,7 @@ async def _see_leave(request: Request) -> None:
 
 
 async def begin(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
-    """Return the parts of the file once the first is there; raise Problem. HEAD needs none."""
+    """Return the parts of the file after reading the first one; raise Problem. For HEAD there are no parts."""
     parts = write_parts(call, chosen)
     await anext(parts)
     if call.request.method == "HEAD":
@@ -101,18 +107,18 @@ async def begin(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
 
 
 async def write_parts(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
-    """Yield nothing as soon as it is known that the rows may be sent; then yield the file."""
+    """Yield an empty part after checking that the rows may be sent; then yield the parts of the file."""
     query, most = call.query, call.api.config.list_rows
-    asked = ListRequest(
+    request = ListRequest(
         parse_selection(query, ENTITY, call.caller),
         costly_in(query, ENTITY.filters),
         call.caller,
         shared_values(call.links, call.caller),
     )
-    async with call.api.lists.open(asked) as snapshot:
+    async with call.api.lists.open(request) as snapshot:
         count = await snapshot.count(most)
         if count > most:
-            raise invalid({"format": [too_many(count, most, exactly=not asked.costly)]})
+            raise invalid({"format": [too_many(count, most, exactly=not request.costly)]})
         yield b""
         batches = snapshot.batches(chosen.select)
         first = await anext(batches, None)
@@ -126,16 +132,16 @@ async def write_parts(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, N
 
 def too_many(count: int, most: int, *, exactly: bool) -> str:
     """Return a sentence about more rows than the limit."""
-    found = f"{count:,}" if exactly else f"More than {most:,}"
+    matches = f"{count:,}" if exactly else f"More than {most:,}"
     return (
-        f"{found} rows match, and at most {most:,} are sent in this format: "
+        f"{matches} rows match, but this format has at most {most:,}; "
         "add filters, or read the pages of format=json."
     )
 
 
-async def _prepend(first: Any, others: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    async with aclosing(others):
+async def _prepend(first: Any, rest: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async with aclosing(rest):
         if first is not None:
             yield first
-        async for other in others:
-            yield other
+        async for part in rest:
+            yield part

@@ -1,4 +1,4 @@
-"""POST, PUT, PATCH and DELETE of a resource that belongs to an organisation: each is one transaction."""
+"""POST, PUT, PATCH and DELETE for resources that belong to an organisation; each write is one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class Write:
         return self.resource.entity.table
 
     async def insert(self, values: Values) -> Any:
-        """Add a row and return it as it is shown."""
+        """Add a row and return it in the form of an answer."""
         columns = await self._columns(values, None)
         await self._check_sources(values, None)
         statement = insert(self.table).values(columns).returning(self.table.c.id)
@@ -110,7 +110,7 @@ class Write:
         return await self._finish(row_id)
 
     async def update(self, uuid: UUID, body: Values, partial: bool) -> Any:
-        """Change a row and return it as it is shown; a field that comes back as it was shown stays as it is."""
+        """Change a row and return it in the form of an answer; a field that is sent back unchanged is not written."""
         row = await lock_row(self.call, self.resource, uuid, self.connection)
         values = validate(self.resource.fields, body, partial=partial)
         shown = await self._represent(row.id)
@@ -137,7 +137,7 @@ class Write:
     async def _columns(self, values: Values, row: Any) -> Values:
         """Return the values of the columns, with the ids of the owner and the supplier."""
         columns = {
-            # None would become the JSON value null.
+            # SQLAlchemy would write None as the JSON value null.
             field.store: null()
             if values[field.name] is None and self.table.c[field.store].nullable
             else values[field.name]
@@ -158,7 +158,7 @@ class Write:
         if organisation_id in caller.administers:
             return {"organisation_id": organisation_id, **await self._supplier(values)}
         if organisation_id not in caller.supplies:
-            raise forbidden("You are neither a supplier nor an administrator of that organisation.")
+            raise forbidden("You are neither a supplier nor an administrator of this organisation.")
         return {"organisation_id": organisation_id, "supplier_id": caller.user_id}
 
     async def _supplier(self, values: Values) -> Values:
@@ -172,7 +172,7 @@ class Write:
         return {"supplier_id": user_id}
 
     async def _check_sources(self, values: Values, row_id: int | None) -> None:
-        """Lock the raster sources that a row is to use against deletion; raise Problem 400 for missing ones.
+        """Lock the raster sources that a row will use, so that nobody deletes them; raise Problem 400 for missing ones.
 
         A row may keep sources that were deleted by force, so that it can still be written.
         """
@@ -180,36 +180,38 @@ class Write:
         field = "source" if links and links.from_graph else "raster_sources"
         if links is None or values.get(field) is None:
             return
-        named = set(values[field])
+        uuids = set(values[field])
         if links.from_graph:
-            named = await self._uuids(before_writes.graph_sources(values[field]))
-        usable = await self._uuids(before_writes.usable_sources(self.call.caller, named))
+            uuids = await self._uuids(before_writes.graph_sources(values[field]))
+        usable = await self._uuids(before_writes.usable_sources(self.call.caller, uuids))
         if row_id is not None:
-            kept = before_writes.used_sources if links.from_graph else before_writes.deleted_sources
-            usable |= await self._uuids(kept(links, row_id))
-        if named - usable:
-            missing = ", ".join(sorted(map(str, named - usable)))
+            deleted = (
+                before_writes.used_sources if links.from_graph else before_writes.deleted_sources
+            )
+            usable |= await self._uuids(deleted(links, row_id))
+        if uuids - usable:
+            missing = ", ".join(sorted(map(str, uuids - usable)))
             raise invalid({field: [f"There is no raster source {missing}."]})
 
-    async def _replace_sources(self, row_id: int, named: Collection[UUID]) -> None:
+    async def _replace_sources(self, row_id: int, uuids: Collection[UUID]) -> None:
         """Replace the raster sources of a row, except those that the caller may not read."""
         links = self.resource.entity.links
         assert links
         before = await self._uuids(before_writes.used_sources(links, row_id))
         unreadable = await self._uuids(before_writes.unreadable_sources(self.call.caller, before))
-        wanted = unreadable.union(named)
-        if wanted == before:
+        new = unreadable.union(uuids)
+        if new == before:
             return
-        gone = links.owner_id == row_id, links.source_uuid.in_(before - wanted)
+        gone = links.owner_id == row_id, links.source_uuid.in_(before - new)
         await self.connection.execute(delete(links.table).where(*gone))
-        await self._add_sources(row_id, wanted - before)
+        await self._add_sources(row_id, new - before)
         touched = update(self.table).where(self.table.c.id == row_id)
         await self.connection.execute(touched.values(last_modified=func.now()))
 
-    async def _add_sources(self, row_id: int, named: Collection[UUID]) -> None:
+    async def _add_sources(self, row_id: int, uuids: Collection[UUID]) -> None:
         links = self.resource.entity.links
         assert links
-        rows = [{links.owner_id.name: row_id, "source_uuid": uuid} for uuid in set(named)]
+        rows = [{links.owner_id.name: row_id, "source_uuid": uuid} for uuid in set(uuids)]
         if rows:
             await self.connection.execute(insert(links.table), rows)
 
@@ -231,9 +233,9 @@ class Write:
 
 
 def is_same(sent: Any, shown: Any) -> bool:
-    """Return whether a client sends a field back as it was shown.
+    """Return whether a client sends a field back unchanged.
 
-    The JSON texts are compared, because Python treats True and 1 as equal.
+    It compares JSON texts, because Python treats True and 1 as equal.
     """
     try:
         texts = [orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for value in (sent, shown)]

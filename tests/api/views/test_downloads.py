@@ -149,7 +149,7 @@ def test_a_server_that_stops_fails_its_tasks(
     failed = client.get(f"/api/v4/tasks/{task['task_id']}/").json()
     assert (failed["status"], failed["detail"]) == (
         "FAILURE",
-        "The server stopped while it wrote the file; ask again.",
+        "The server stopped while it wrote the file; send the request again.",
     )
 
 

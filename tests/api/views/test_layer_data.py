@@ -202,7 +202,9 @@ def test_a_start_before_the_first_step_is_rejected(
     answer = client.get(f"{LAYERS}{show(path, temporal=True, **STEPS)}/data/?start=2023-01-01")
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert answer.json()["detail"] == {
-        "start": ["There is no step at or before it; the first one is 2024-01-01T01:00:00Z."]
+        "start": [
+            "There is no step at or before this time; the first step is 2024-01-01T01:00:00Z."
+        ]
     }
 
 
@@ -248,7 +250,7 @@ def test_a_layer_of_more_than_one_source_has_no_pixels(
 ) -> None:
     answer = client.get(f"{LAYERS}{add_layer(as_, owner, graph)}/{part}/")
     assert answer.status_code == 400
-    assert "more than one raster source" in answer.json()["detail"]
+    assert "Only layers that show one raster source" in answer.json()["detail"]
 
 
 HOSTILE = [
@@ -289,7 +291,7 @@ def test_a_window_of_more_pixels_than_the_setting_is_rejected(
         answer = client.get(f"{LAYERS}{uuid}/data/?width=10&height=10")
     assert answer.status_code == 400
     assert answer.json()["detail"]["width"] == [
-        "The window has more than 99 pixels; ask for fewer."
+        "The window has more than 99 pixels; choose a smaller one."
     ]
 
 

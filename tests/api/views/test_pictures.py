@@ -401,7 +401,7 @@ def test_a_picture_of_too_many_files_is_rejected(
         answer = client.get(f"{SOURCES}{uuid}/preview.png")
     assert (answer.status_code, answer.json()["detail"]) == (
         400,
-        "It would show more than 2 files; zoom in.",
+        "The picture would show more than 2 files; zoom in.",
     )
 
 

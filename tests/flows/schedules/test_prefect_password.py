@@ -235,7 +235,7 @@ def test_a_wrong_password_gives_one_sentence(running: ScheduleServer, database_u
     for changes in wrong:
         done = run([*FLOWS, "uploads"], status=1, **settings, **changes)
         (sentence,) = done.stderr.splitlines()
-        assert "asks for another password" in sentence
+        assert "requires another password" in sentence
     done = run([*FLOWS, "uploads"], PREFECT_API_AUTH_STRING=running.password, **settings)
     assert "0 registered" in done.stdout
 

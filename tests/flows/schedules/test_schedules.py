@@ -395,7 +395,7 @@ def test_names_that_others_have_are_not_taken(
         deploy_for_another(prefect, deployment, name)
     before = prefect.deployments()
     (message,) = deploy(tmp_path, pool, changes, status=1)
-    assert "are not ours; give the definition another id" in message
+    assert "belong to another sources.toml or program; give the definition another id" in message
     assert prefect.deployments() == before
 
 
@@ -413,7 +413,7 @@ def test_a_pool_that_cannot_run_it_gives_one_sentence(
     assert "prefect work-pool create nowhere --type process --base-job-template" in sentence
     containers = create_pool(prefect, "docker")
     (sentence,) = deploy(tmp_path, containers, changes, status=1)
-    assert f'the work pool "{containers}" is one of type docker' in sentence
+    assert f'the work pool "{containers}" has type docker; use a pool of type process' in sentence
 
 
 JOBS: list[tuple[Any, str]] = [
@@ -448,6 +448,6 @@ def test_a_pool_whose_runs_may_choose_a_program_is_refused(
     settings: dict[str, Any] = {**changes, "PREFECT_HOME": tmp_path}
     done = run([*python, *pools], cwd=tmp_path, **settings)
     for sentence, (_, named) in zip(done.stdout.splitlines(), JOBS, strict=True):
-        assert f"a run may choose {named}, and so any program" in sentence
+        assert f"may choose {named}, and so any program" in sentence
         assert "prefect work-pool update" in sentence
     assert prefect.deployments() == {}

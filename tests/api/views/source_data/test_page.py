@@ -85,7 +85,7 @@ def test_the_deletion_of_a_source_names_the_number_of_its_files(
     for sentence in (
         f"2 raster files ({2 * tif.stat().st_size:,} bytes) will leave the catalogue.",
         "2 uploaded files will be deleted from the storage.",
-        "1 waiting upload will be ended.",
+        "1 waiting upload will be cancelled.",
     ):
         assert sentence in page.text
     assert count_files_and_uploads(as_("admin"), url) == (2, 3)

@@ -122,8 +122,8 @@ def test_a_file_too_large_for_the_disk_is_507_and_leaves_nothing(
         "status": 507,
         "code": 10,
         "message": "Insufficient storage. #507.10",
-        "detail": "The server's disk has no room for this file beside what others are sending and what it keeps "
-        "free; try again later, or ask the operator to make room.",
+        "detail": "The server's disk has no room for this file; other uploads and a reserve need the free space. "
+        "Try again later, or ask the operator to make room.",
     }
     assert lowest[0] >= RESERVE
     assert free_bytes(disk) > DISK - MIB
@@ -315,7 +315,7 @@ def test_a_locked_source_blocks_neither_other_uploads_nor_readers(
         assert [write.result().status_code for write in writes] == [200] * 12
     assert [answer.status_code for answer in refused] == [503] * 12
     assert all(answer.headers["Retry-After"] for answer in refused)
-    assert all("changed just now" in answer.text for answer in refused)
+    assert all("is being changed" in answer.text for answer in refused)
     assert count_receiving(engine) == 0
 
 
