@@ -1,8 +1,8 @@
-"""Who may read and write what: one predicate over the caller, for lists, details, counts and related objects.
+"""The rules of access: one predicate for lists, details, counts and related objects says what a caller may read.
 
-The rules are in section 6 of the API's contract. Everyone may read Public objects, and everyone who is logged in Common
-ones. Users, suppliers and administrators of the organisation may read Private objects. The supplier and the
-administrators of the organisation may read Hidden ones.
+The rules are in section 6 of the API's contract. Everyone may read Public objects. Everyone who is logged in may read
+Common objects. Users, suppliers and administrators of the organisation may read Private objects. The supplier and the
+administrators of the organisation may read Hidden objects.
 """
 
 from collections.abc import Iterable
@@ -23,16 +23,16 @@ class Access(IntEnum):
 
 
 READING_ROLES = ("user", "supplier", "admin")
-"""The fourth role, manager, grants roles and gives no access to data."""
+"""The fourth role, manager, allows granting roles but gives no access to data."""
 
 
 Organisations = frozenset[int] | ColumnElement[Any]
-"""Ids of organisations, or a parameter of a statement that stands for an array of them."""
+"""Ids of organisations, or the parameter of a statement for an array of them."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The user of a request, with the ids of the organisations in which their roles allow something."""
+    """The user of a request, with the ids of the organisations in which they have certain roles."""
 
     user_id: int | None = None
     """None: not logged in."""
@@ -46,7 +46,7 @@ class Caller:
 
     @property
     def logged_in(self) -> bool:
-        """Whether the user is known."""
+        """Whether the caller is logged in."""
         return self.user_id is not None
 
 
@@ -90,7 +90,7 @@ def readable_as(
     supplier: ColumnElement[Any],
     caller: Caller,
 ) -> ColumnElement[bool]:
-    """Return the condition for an access modifier, owner and supplier; it is null if they are."""
+    """Return the condition for an access modifier, owner and supplier; it is null if these are null."""
     if not caller.logged_in:
         return access == int(Access.Public)
     shared = access.in_([int(Access.Public), int(Access.Common)])
@@ -102,15 +102,17 @@ def readable_as(
 def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     """Return the condition for rows that the caller may write.
 
-    An administrator may write everything of the organisation, a supplier what they supply there. The condition can be
-    null for rows without a supplier: use it in WHERE only.
+    An administrator may write all rows of the organisation, a supplier those rows that they supply. The condition can
+    be null for rows without a supplier, so use it only in WHERE.
     """
-    own = and_(_in(owned.c.organisation_id, caller.supplies), owned.c.supplier_id == caller.user_id)
-    return or_(_in(owned.c.organisation_id, caller.administers), own)
+    supplied = and_(
+        _in(owned.c.organisation_id, caller.supplies), owned.c.supplier_id == caller.user_id
+    )
+    return or_(_in(owned.c.organisation_id, caller.administers), supplied)
 
 
 def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
-    """Return the same condition as true or false, never null: use it in columns, and for its opposite."""
+    """Return the same condition as true or false, never null; use it in columns and with NOT."""
     return func.coalesce(writable(owned, caller), false())
 
 

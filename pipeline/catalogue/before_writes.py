@@ -1,4 +1,4 @@
-"""What the API reads before it writes: rows to lock, sources that a row may use, and what depends on a source."""
+"""Statements that the API runs before a write: rows to lock, sources that a row may use, dependents of a source."""
 
 from collections.abc import Collection
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.database.tables import organisations, raster_sources
 
 
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
-    """Select a stored row with `may_write`, if the caller may read it, and lock it until the transaction ends."""
+    """Select and lock a stored row with `may_write`, if the caller may read it."""
     table = entity.table
     row = select(table, may_write(table, caller).label("may_write"))
     return row.where(table.c.uuid == uuid, entity.visible(caller)).with_for_update(of=table)
@@ -31,7 +31,7 @@ def graph_sources(graph: Any) -> Select[Any]:
 
 
 def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
-    """Select those of the raster sources that the caller may read; nobody can delete them in this transaction."""
+    """Select those of the raster sources that the caller may read, and lock them against deletion."""
     return (
         select(raster_sources.c.uuid)
         .where(raster_sources.c.uuid.in_(uuids), readable(raster_sources, caller))
@@ -41,7 +41,7 @@ def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
 
 
 def used_sources(links: SourceLinks, owner_id: int) -> Select[Any]:
-    """Select the raster sources that a row uses now, deleted ones included."""
+    """Select the raster sources that a row uses now, including deleted ones."""
     return select(links.source_uuid.label("uuid")).where(links.owner_id == owner_id)
 
 
@@ -67,7 +67,7 @@ def count_dependents(uuid: UUID) -> Select[Any]:
 
 
 def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
-    """Select `kind`, `uuid` and `name` of everything that uses a raster source.
+    """Select `kind`, `uuid` and `name` of all objects that use a raster source.
 
     The name is null if the caller may not read the row; scenarios that the caller may not read are left out.
     """

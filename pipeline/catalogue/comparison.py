@@ -1,7 +1,7 @@
-"""The files of a definition now, compared with what the catalogue holds: one listing, one comparison in SQL.
+"""Compares the present files of a definition with the catalogue: one listing, one comparison in SQL.
 
-The listing goes into a temporary table of the connection that holds the definition's lock. So Python holds a few
-hundred files at a time, however many there are.
+The listing is written to a temporary table, on the connection that holds the lock of the definition. So Python has only
+a few hundred files in memory at a time.
 """
 
 import json
@@ -37,19 +37,19 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
 NOT_READ = tuple(verdict for verdict in VERDICTS if verdict not in TO_READ)
 LONGEST_URI = 2500
-"""Bytes. An index entry holds 2,704, of which the id of a definition takes up to 100."""
+"""Maximum length in bytes. An entry of the index holds 2,704, and the id of a definition takes up to 100 of them."""
 IsOtherStep = Callable[[str, str], bool]
-"""Whether a file cannot have moved from the first URI to the second one."""
+"""Returns whether a file cannot have moved from the first URI to the second, as they are different time steps."""
 
 
 @dataclass(frozen=True)
 class ChangedFile:
-    """A listed file that is not simply unchanged."""
+    """A listed file that is not unchanged."""
 
     verdict: Verdict
     file: StoredFile
     moved_from: str | None = None
-    """The URI under which a moved file was known; None for other files."""
+    """The former URI of a moved file; None for other files."""
     rejection: Rejection | None = None
     """Why the file was rejected before; only for the verdict `refused`."""
 
@@ -60,14 +60,14 @@ class Comparison:
     def __init__(self, connection: Connection, definition: Definition | DropFolder) -> None:
         self.definition = definition
         self.unlisted: list[Rejection] = []
-        """Files that could not be listed, and folders of which nothing could be listed."""
+        """Files that could not be listed, and folders in which nothing could be listed."""
         self.count = 0
         """Files that were listed."""
         self.connection = connection
-        """In autocommit mode. It holds the lock and the temporary tables listed, changed, absent and cleared."""
+        """A connection in autocommit mode; it has the lock and the tables listed, changed, absent and cleared."""
 
     def fill(self, files: Iterable[StoredFile | Rejection]) -> None:
-        """List the files into the temporary table `listed`."""
+        """Write the listed files to the temporary table `listed`."""
         with translate_errors():
             self.execute("create_listed")
             cursor = driver_connection(self.connection).cursor()
@@ -84,10 +84,10 @@ class Comparison:
     def compare(
         self, settle_seconds: float, *, complete: bool, is_other_step: IsOtherStep | None = None
     ) -> None:
-        """Find the verdict of each listed file.
+        """Compute the verdict of each listed file.
 
-        With `complete`, registered files that are not listed are missing, or moved unless `is_other_step`. Files
-        younger than `settle_seconds` settle.
+        With `complete`, registered files that are not listed are missing, or moved unless `is_other_step` returns
+        True. Files younger than `settle_seconds` get the verdict `settling`.
         """
         parameters: dict[str, Any] = {
             "hash": self.definition.hash(),
@@ -107,11 +107,11 @@ class Comparison:
                 self.execute("split_moves", positions=positions)
 
     def add_left_behind(self) -> None:
-        """Count moved files that did not arrive at their new place as missing; call it after all files are written."""
+        """Count moved files that were not registered at their new URI as missing; call it after writing all files."""
         self.execute("add_left_behind")
 
     def counts(self) -> dict[str, int]:
-        """Return verdict -> number of files, `unchanged` included."""
+        """Return verdict -> number of files, including `unchanged`."""
         counts = {row.verdict: row.files for row in self.execute("count_verdicts")}
         return {"unchanged": self.count - sum(counts.values()), **counts}
 
@@ -133,7 +133,7 @@ class Comparison:
 
     @property
     def hidden(self) -> list[str]:
-        """The URIs of what could not be looked at; more files than were listed may lie below them."""
+        """The URIs of files and folders that could not be read; unlisted files may lie below these folders."""
         return [rejection.uri for rejection in self.unlisted if not rejection.seen]
 
     def count_missing(self) -> tuple[int, int]:
@@ -142,29 +142,29 @@ class Comparison:
         return known, missing
 
     def missing_uris(self, *, marked: bool) -> list[str]:
-        """Return the URIs of absent files; with `marked` also of those that an earlier run marked as missing."""
+        """Return the URIs of absent files; with `marked` including those that an earlier run marked as missing."""
         return list(self.execute("get_absent", marked=marked).scalars())
 
     def replaced(self) -> set[str]:
-        """Return the URIs of registered files that something else, which is rejected, took the place of."""
+        """Return the URIs of registered files that were replaced by a file that is rejected."""
         uris = [rejection.uri for rejection in self.unlisted if rejection.seen]
         return set(self.execute("get_replaced", uris=uris).scalars())
 
     def cleared(self) -> int:
-        """Return how many rejections are of files that are gone, or registered as they are now."""
+        """Return the number of rejections of files that are gone, or that are registered in their present state."""
         return int(self.execute("count_cleared").scalar_one())
 
     def update_rejections(self, owner: int | None, *, complete: bool) -> None:
-        """Note that rejected files were seen again; with `complete` also delete the rejections that ended.
+        """Record that rejected files were seen again; with `complete` also delete the rejections that ended.
 
-        `owner` is the organisation of the definition; None where each file has its own.
+        `owner` is the organisation of the definition; None if each file has its own.
         """
         self.execute("touch_rejections", organisation_id=owner)
         if complete:
             self.execute("delete_cleared")
 
     def share_lock(self) -> bool:
-        """Take the lock beside other runs that share it; return whether there is no other run at the moment."""
+        """Take the lock in shared mode; return whether no other run holds it."""
         exclusive = bool(self.execute("lock").scalar_one())
         self.execute("share_lock")
         if exclusive:
@@ -172,7 +172,7 @@ class Comparison:
         return exclusive
 
     def check_lock(self) -> None:
-        """Raise TransientError when the connection was lost, and the lock with it."""
+        """Raise TransientError when the connection, and with it the lock, was lost."""
         if not self.execute("holds_lock").scalar_one():
             raise TransientError("the lock of the definition was lost; run it again")
 
@@ -202,7 +202,7 @@ class Comparison:
 def open_comparison(
     engine: Engine, definition: Definition | DropFolder, *, exclusive: bool
 ) -> Iterator[Comparison]:
-    """Yield an empty comparison on a connection of its own.
+    """Yield an empty comparison on a separate connection.
 
     With `exclusive` it takes the lock of the definition. Raises RunInProgress when another run holds the lock.
     """
@@ -218,11 +218,11 @@ def open_comparison(
                 comparison.execute("set_run", run=str(run))
         if exclusive and not comparison.execute("lock").scalar_one():
             raise RunInProgress(
-                f'another run of "{definition.id}" is at work; wait for it, or look for it in sync_runs'
+                f'another run of "{definition.id}" is in progress; wait until it ends, or look it up in sync_runs'
             )
         yield comparison
     finally:
-        # without this the lock stays for a moment after the connection was closed, and the next run finds it taken
+        # without this PostgreSQL releases the lock a moment after the connection was closed, too late for the next run
         with suppress(SQLAlchemyError, RastersourcesError):
             comparison.execute("unlock_all")
         connection.close()
@@ -240,9 +240,9 @@ def _changed_file(row: Row[Any]) -> ChangedFile:
 
 
 def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile | Rejection:
-    """Return the file, or a rejection under a shortened URI when the catalogue cannot hold its URI.
+    """Return the file, or a rejection under a shortened URI when its URI is too long for the catalogue.
 
-    `target` is the length of another URI that the file is to get.
+    `target` is the length of another URI that the file will get.
     """
     if max(len(file.uri), target) <= LONGEST_URI:
         return file
@@ -250,14 +250,14 @@ def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile
     uri = f"{file.uri[: LONGEST_URI - 100]}...{digest}"
     if isinstance(file, Rejection):
         return replace(file, uri=uri)
-    message = "its path makes a URI of more than 2,500 characters; move it, or shorten names in it"
+    message = "the URI of its path has more than 2,500 characters; move the file, or shorten names in the path"
     return Rejection(uri, Unmatched.code, message)
 
 
 def _row(file: StoredFile) -> tuple[str, int, str, int, str, str | None]:
-    """Return a row of `listed`, in which an array is text: psycopg takes twice as long for a row with a list.
+    """Return a row of `listed`. Arrays are written as text, because psycopg takes twice as long for a row with a list.
 
-    Names of sidecars are percent-encoded, for they need not be UTF-8.
+    Names of sidecars are percent-encoded, because they may not be valid UTF-8.
     """
     sidecars = ",".join(map(encode_name, file.sidecars))
     stated = None if file.stated is None else _encode_stated(file.stated)

@@ -1,7 +1,7 @@
-"""Holes in the extent of a raster source, and steps of a series that miss tiles.
+"""Finds holes in the extent of a raster source, and steps of a series that lack tiles.
 
-All geometry is in pixels along the axes of the files. Edges that lie less than half a pixel apart count as one:
-outlines are grown by a quarter of a pixel, and what they must cover is shrunk by a quarter.
+All geometry is in pixels along the axes of the files. Edges that lie less than half a pixel apart count as the same
+edge: outlines are grown by a quarter of a pixel, and the area that they must cover is shrunk by a quarter.
 """
 
 from collections import defaultdict
@@ -29,16 +29,16 @@ from pipeline.raster.placement.georeference import georeference_stored_grid
 
 Ring = tuple[tuple[float, float], ...]
 Box = tuple[float, float, float, float]
-"""Lowest x and y, highest x and y."""
+"""Minimum x and y, maximum x and y."""
 Floats = NDArray[np.float64]
 Polygons = NDArray[np.object_]
 
 QUERIES = queries("gaps")
 
 MAX_HOLES = 1_000
-"""The number of holes that are described, the largest first. All are counted."""
+"""Maximum number of holes that are described, the largest first; all holes are counted."""
 MIN_FILLED = 0.25
-"""The share of all steps x tiles that must exist for steps to be compared. Scenes of a moving picture have less."""
+"""Steps are compared if at least this share of all steps x tiles exists; scenes that move at each step have less."""
 QUARTER = 0.25
 DIGITS = 6
 """Decimals of a pixel to which coordinates are rounded."""
@@ -51,7 +51,7 @@ class Area:
     box: Box
     """Its bounding box in the CRS of the source."""
     bounds: Bounds | None
-    """The same in WGS 84 degrees; None where the box has no place on earth."""
+    """The same in WGS 84 degrees; None if the box has no place on earth."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Hole(Area):
     """A part of the extent that no file covers."""
 
     rings: tuple[Ring, ...]
-    """Closed rings in the CRS of the source: the outline first, then covered parts inside it."""
+    """Closed rings in the CRS of the source: first the outline, then the covered parts inside it."""
     pixels: float
     """Its area."""
     at_edge: bool
-    """Whether it touches the edge of the extent, as beside a coast."""
+    """Whether it touches the edge of the extent, for example along a coast."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Holes:
 
 @dataclass(frozen=True)
 class IncompleteSteps:
-    """Successive steps that miss the same tiles."""
+    """Successive steps that lack the same tiles."""
 
     first: datetime
     last: datetime
@@ -88,11 +88,11 @@ class IncompleteSteps:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of a series, and the steps that miss some of them."""
+    """The tiles of a series, and the steps that lack some of them."""
 
     count: int
     comparable: bool
-    """False where files lie elsewhere at each step, so that no step misses a tile."""
+    """False if the files lie elsewhere at each step; then no step lacks a tile."""
     incomplete: tuple[IncompleteSteps, ...]
 
 
@@ -101,15 +101,15 @@ class Frame:
     """The common axes of the files, in pixels."""
 
     axes: Affine
-    """Pixels to the CRS of the source."""
+    """The affine transform from pixels to the CRS of the source."""
     wkt: str
 
     def ring(self, pixels: Any) -> Ring:
-        """Return points given in pixels as points in the CRS."""
+        """Return points in the CRS of the source, given in pixels."""
         return tuple(self.axes @ (round(x, DIGITS), round(y, DIGITS)) for x, y in pixels)
 
     def bounds(self, pixels: Box, policy: str) -> Bounds | None:
-        """Return a box given in pixels, which need not be whole, in degrees."""
+        """Return a box in WGS 84 degrees, given in pixels, which may be fractions; None if it has no place on earth."""
         left, top, right, bottom = (round(edge, DIGITS) for edge in pixels)
         width, height = ceil(right - left), ceil(bottom - top)
         scale = Affine.scale((right - left) / width, (bottom - top) / height)
@@ -127,7 +127,7 @@ def measure_coverage(
     grids = connection.execute(QUERIES["list_grids"], {"source": source_id}).all()
     wkt = connection.execute(QUERIES["select_first_wkt"], {"source": source_id}).scalar_one()
     frame, corners = _locate_grids(grids, wkt)
-    # Grids of the same origin and size, to a pixel, are one tile. It has the outline of the first of them.
+    # Grids with the same origin and size, to a pixel, are one tile; its outline is that of the first of them.
     shapes = np.rint(np.diff(corners[:, :3], axis=1, prepend=0)).astype(np.int64).reshape(-1, 6)
     _, first, tiles = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
     outlines = shapely.polygons(corners[first])
@@ -164,7 +164,7 @@ def _locate_grids(grids: Sequence[Row[Any]], wkt: str) -> tuple[Frame, Floats]:
 
 
 def _find_axes(transforms: Floats) -> Affine:
-    """Return the axes of the first file; without its rotation where not all files share it."""
+    """Return the axes of the first file, without its rotation unless all files share it."""
     first = Affine(*transforms[:, 0])
     linear = transforms[[0, 1, 3, 4]]
     if (abs(linear - linear[:, :1]) <= 1e-6 * hypot(first.a, first.d)).all():
@@ -173,7 +173,7 @@ def _find_axes(transforms: Floats) -> Affine:
 
 
 def _find_shifts(wkt: str, left: Floats, right: Floats) -> Floats:
-    """Return what to add to each x so that files on both sides of the antimeridian meet.
+    """Return the shift to add to each x, so that files on both sides of the antimeridian meet.
 
     The x axis is cut at its widest gap, if that makes the extent narrower.
     """
@@ -186,7 +186,7 @@ def _find_shifts(wkt: str, left: Floats, right: Floats) -> Floats:
 
 
 def _find_holes(outlines: Polygons, present: Polygons, frame: Frame, policy: str) -> Holes:
-    """Return the parts of the box around all outlines that no present one covers."""
+    """Return the parts of the bounding box of all outlines that no outline of a present file covers."""
     extent = _grow(shapely.box(*shapely.total_bounds(outlines)), -QUARTER)
     covered = shapely.union_all(_grow(present, QUARTER))
     pieces = shapely.get_parts(shapely.difference(extent, covered))
@@ -218,7 +218,7 @@ def _box(ring: Ring) -> Box:
 def _compare_steps(
     tiles_at: Mapping[datetime, set[int]], outlines: Polygons, area_of: Callable[[int], Area]
 ) -> Tiles | None:
-    """Return which steps miss tiles that others have; None for fewer than two steps or tiles."""
+    """Return the steps that lack tiles of other steps; None for fewer than two steps or tiles."""
     tiles = sorted(set().union(*tiles_at.values()))
     if len(tiles_at) < 2 or len(tiles) < 2:
         return None
@@ -226,8 +226,8 @@ def _compare_steps(
         return Tiles(len(tiles), False, ())
     covers = _cover_test(outlines)
     missing_at = (
-        (step, tuple(tile for tile in tiles if tile not in there and not covers(there, tile)))
-        for step, there in sorted(tiles_at.items())
+        (step, tuple(tile for tile in tiles if tile not in present and not covers(present, tile)))
+        for step, present in sorted(tiles_at.items())
     )
     runs = []
     for missing, group in groupby(missing_at, key=itemgetter(1)):
@@ -239,9 +239,9 @@ def _compare_steps(
 
 
 def _cover_test(outlines: Polygons) -> Callable[[set[int], int], bool]:
-    """Return a test of whether the tiles of a step cover another tile, together with smaller tiles.
+    """Return a test for whether the tiles of a step, together with smaller tiles, cover another tile.
 
-    Smaller tiles that the step misses as well are reported themselves.
+    Smaller tiles count even if the step lacks them, because these are reported themselves.
     """
     grown, cores, tree = _grow(outlines, QUARTER), _grow(outlines, -QUARTER), STRtree(outlines)
     sizes = [(round(area), tile) for tile, area in enumerate(shapely.area(outlines))]
@@ -251,11 +251,11 @@ def _cover_test(outlines: Polygons) -> Callable[[set[int], int], bool]:
         return [int(other) for other in tree.query(cores[tile], predicate="intersects")]
 
     @cache
-    def is_covered(tile: int, others: frozenset[int]) -> bool:
-        return bool(shapely.union_all(grown[sorted(others)]).covers(cores[tile]))
+    def is_covered(tile: int, covering: frozenset[int]) -> bool:
+        return bool(shapely.union_all(grown[sorted(covering)]).covers(cores[tile]))
 
-    def covers(there: set[int], tile: int) -> bool:
-        others = (o for o in neighbours(tile) if o in there or sizes[o] < sizes[tile])
-        return is_covered(tile, frozenset(others))
+    def covers(present: set[int], tile: int) -> bool:
+        covering = (o for o in neighbours(tile) if o in present or sizes[o] < sizes[tile])
+        return is_covered(tile, frozenset(covering))
 
     return covers

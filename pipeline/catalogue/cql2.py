@@ -1,7 +1,7 @@
-"""Filters in CQL2 (OGC 21-065r2).
+"""Parses filters in the JSON form of CQL2 (OGC 21-065r2).
 
-A filter is read in two steps. `read_filter` checks names and types, and takes the values out of the expression: what
-remains is its shape, from which a statement is composed once (`pipeline/catalogue/cql2_sql.py`).
+`read_filter` checks names and types, and separates the values of an expression from its shape. For each shape a
+statement is composed once (`pipeline/catalogue/cql2_sql.py`); the values are its parameters.
 """
 
 import json
@@ -21,13 +21,13 @@ from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.catalogue.spatial_filters import parse_geometry, shape_text, shifted_shapes
 
 MAX_NODES = 2_000
-"""Operators, properties and values of a filter."""
+"""Maximum number of operators, properties and values of a filter."""
 DAY = timedelta(days=1) - timedelta(microseconds=1)
 EARTH = shapely.box(-180, -90, 180, 90)
 
 
 class Kind(StrEnum):
-    """Types of properties and values, named as in messages."""
+    """Types of properties and values; the texts appear in messages."""
 
     NUMBER = "a number"
     TEXT = "a text"
@@ -43,13 +43,13 @@ class Node:
     """A part of the shape of a filter."""
 
     op: str
-    """An operator, or `property`, `value`, `interval`, or `null` for a property that no feature has."""
+    """An operator, `property`, `value` or `interval`; `null` stands for a property that no feature has."""
     kind: Kind
     parts: tuple["Node", ...] = ()
     name: str = ""
     """The name of a property."""
     values: tuple[int, ...] = ()
-    """The places of its values among those of the filter."""
+    """The indexes of its values in `Filter.values`."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ class Filter:
     shape: Node
     values: tuple[Any, ...]
     is_costly: bool
-    """Whether it can take long: it has a large geometry, or patterns with several wildcards."""
+    """Whether it can take long, because it has a large geometry or patterns with several wildcards."""
     properties: frozenset[str]
     """The properties that it tests."""
 
 
 def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool = True) -> Filter:
-    """Return a filter in the JSON form; raise BadValue for what is not valid.
+    """Parse a filter in the JSON form; raise BadValue if it is invalid.
 
-    A property that no feature has is not valid, or if the filter need not be strict, its value is unknown.
+    With `strict`, a property that no feature has is invalid; otherwise its value is null.
     """
     reader = _Reader(properties, strict)
     shape = reader.read(expression, 0)
@@ -88,7 +88,7 @@ class _Reader:
     is_costly: bool = False
 
     def read(self, part: Any, depth: int) -> Node:
-        """Return a part of a filter."""
+        """Parse a part of a filter."""
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise BadValue(f"The filter has more than {MAX_DEPTH} levels or {MAX_NODES} parts.")
@@ -100,12 +100,10 @@ class _Reader:
             return self.value(_without_null(part), Kind.TEXT)
         if isinstance(part, dict):
             return self.read_object(part, depth)
-        raise BadValue(
-            "The filter has a part that is neither an operator nor a property nor a value."
-        )
+        raise BadValue("The filter has a part that is not an operator, a property or a value.")
 
     def read_object(self, part: dict[str, Any], depth: int) -> Node:
-        """Return an operator, a property, or a value that is written as an object."""
+        """Parse an object: an operator, a property, or a value in the form of an object."""
         if "op" in part:
             return self.read_operator(part, depth)
         if "property" in part:
@@ -119,26 +117,26 @@ class _Reader:
         raise BadValue("The filter has an object that is not an operator, a property or a value.")
 
     def value(self, value: Any, kind: Kind) -> Node:
-        """Return a value."""
+        """Store a value and return its node."""
         self.values.append(value)
         return Node("value", kind, values=(len(self.values) - 1,))
 
     def read_property(self, name: Any) -> Node:
-        """Return a property."""
+        """Parse a property."""
         if not isinstance(name, str):
-            raise BadValue("The name of a property is a text.")
+            raise BadValue("The name of a property must be a text.")
         name = name.removeprefix("properties.")
         if name in self.properties:
             self.tested.add(name)
             return Node("property", self.properties[name], name=name)
         if self.is_strict:
-            raise BadValue(f"{name:.100} is not a queryable; the queryables name all that are.")
+            raise BadValue(f"{name:.100} is not a queryable; see the list of queryables.")
         return Node("null", Kind.UNKNOWN)
 
     def read_interval(self, ends: Any, depth: int) -> Node:
-        """Return an interval of two times; `..` stands for an open end."""
+        """Parse an interval of two times; `..` means an open end."""
         if not isinstance(ends, list) or len(ends) != 2:
-            raise BadValue("An interval has two ends.")
+            raise BadValue("An interval must have two ends.")
         nodes = []
         for end, limit in zip(ends, ("-infinity", "infinity"), strict=True):
             end = end.get("date", end) if isinstance(end, dict) else end
@@ -154,11 +152,11 @@ class _Reader:
         return Node("interval", Kind.INTERVAL, tuple(nodes))
 
     def read_geometry(self, part: dict[str, Any]) -> Node:
-        """Return a geometry: the copies that lie within -180..180 degrees, and last all of it as one shape."""
+        """Parse a geometry; its values are the copies within -180..180 degrees, then the whole as one shape."""
         shape = box_shape(part["bbox"]) if "bbox" in part else parse_geometry(json.dumps(part))
         self.is_costly |= shapely.get_num_coordinates(shape) > SIMPLE_POINTS
         name = "collection" if shape.geom_type == "GeometryCollection" else ""
-        whole = shape if name else _within_earth(shape)  # of a collection only the copies are read
+        whole = shape if name else _within_earth(shape)  # only the copies of a collection are read
         texts = [*shifted_shapes(shape), shape_text(whole)]
         self.values += texts
         first = len(self.values) - len(texts)
@@ -167,21 +165,21 @@ class _Reader:
         )
 
     def read_operator(self, part: dict[str, Any], depth: int) -> Node:
-        """Return an operator with its arguments."""
+        """Parse an operator with its arguments."""
         name, arguments = part["op"], part.get("args")
         op = OPERATORS.get(name.lower()) if isinstance(name, str) else None
         if op is None:
-            raise BadValue(f"{name!s:.100} is not an operator that is supported here.")
+            raise BadValue(f"{name!s:.100} is not a supported operator.")
         if not isinstance(arguments, list) or not op.least <= len(arguments) <= op.most:
-            raise BadValue(f"{op.name} has a wrong number of arguments.")
+            raise BadValue(f"{op.name} has the wrong number of arguments.")
         return op.read(self, op.name, arguments, depth + 1)
 
     def read_all(self, arguments: Sequence[Any], depth: int) -> list[Node]:
-        """Return the arguments of an operator."""
+        """Parse the arguments of an operator."""
         return [self.read(argument, depth) for argument in arguments]
 
     def expect(self, node: Node, *kinds: Kind) -> Node:
-        """Return a node of one of the kinds; a text that must be a time becomes one."""
+        """Return a node that has one of the kinds; convert a text where a time is expected. Raises BadValue."""
         if node.kind in kinds:
             return node
         if node.kind is Kind.UNKNOWN:
@@ -192,9 +190,9 @@ class _Reader:
         raise BadValue(f"Expected {' or '.join(kinds)} instead of {node.kind}.")
 
     def same(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
-        """Return nodes that can be compared with each other."""
-        known = [node.kind for node in nodes if node.kind is not Kind.UNKNOWN] or [Kind.TEXT]
-        kind = Kind.TIME if Kind.TIME in known else known[0]
+        """Return nodes of a common kind, which can be compared with each other. Raises BadValue."""
+        kinds = [node.kind for node in nodes if node.kind is not Kind.UNKNOWN] or [Kind.TEXT]
+        kind = Kind.TIME if Kind.TIME in kinds else kinds[0]
         if kind in (Kind.GEOMETRY, Kind.INTERVAL):
             raise BadValue(f"{kind.capitalize()} cannot be compared; use a function for it.")
         return tuple(self.expect(node, kind) for node in nodes)
@@ -211,20 +209,19 @@ def _read_comparison(reader: _Reader, op: str, arguments: list[Any], depth: int)
 
 def _read_between(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
     if len(arguments) == 2 and isinstance(arguments[1], list) and len(arguments[1]) == 2:
-        arguments = [arguments[0], *arguments[1]]  # as drafts of the standard had it
+        arguments = [arguments[0], *arguments[1]]  # the form in drafts of the standard
     if len(arguments) != 3:
-        raise BadValue("between has three arguments.")
+        raise BadValue("between must have three arguments.")
     node = _read_comparison(reader, op, arguments, depth)
-    if (
-        node.parts[0].kind is Kind.BOOLEAN
-    ):  # PostgreSQL tests the first part twice, and those within it too
-        raise BadValue("between takes numbers, texts or times.")
+    # PostgreSQL evaluates the first argument twice, so nesting would double the work each time.
+    if node.parts[0].kind is Kind.BOOLEAN:
+        raise BadValue("The arguments of between must be numbers, texts or times.")
     return node
 
 
 def _read_in(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
     if not isinstance(arguments[1], list) or not arguments[1]:
-        raise BadValue("The second argument of in is a list of values.")
+        raise BadValue("The second argument of in must be a list of values.")
     return Node(
         op, Kind.BOOLEAN, reader.same(reader.read_all([arguments[0], *arguments[1]], depth))
     )
@@ -241,10 +238,10 @@ def _read_like(reader: _Reader, op: str, arguments: list[Any], depth: int) -> No
     nodes = [reader.expect(node, Kind.TEXT) for node in reader.read_all(arguments, depth)]
     places = _places(nodes[1])
     if not places:
-        raise BadValue("The pattern of like is a text.")
+        raise BadValue("The pattern of like must be a text.")
     pattern = str(reader.values[places[0]])
     if re.sub(r"\\\\", "", pattern).endswith("\\"):
-        raise BadValue("The pattern of like ends in a backslash.")
+        raise BadValue("The pattern of like must not end in a backslash.")
     reader.is_costly |= pattern.count("%") > SIMPLE_WILDCARDS
     return Node(op, Kind.BOOLEAN, tuple(nodes))
 
@@ -263,7 +260,7 @@ def _read_spatial(reader: _Reader, op: str, arguments: list[Any], depth: int) ->
     if op not in ("s_intersects", "s_disjoint") and any(
         node.name == "collection" for node in nodes
     ):
-        raise BadValue(f"{op} takes no GeometryCollection.")
+        raise BadValue(f"{op} does not accept a GeometryCollection.")
     return Node(op, Kind.BOOLEAN, tuple(nodes))
 
 
@@ -284,7 +281,7 @@ SIMPLE_WILDCARDS = 3
 
 @dataclass(frozen=True)
 class _Operator:
-    """How an operator is read."""
+    """How an operator is parsed, and how many arguments it has."""
 
     name: str
     read: Callable[[_Reader, str, list[Any], int], Node]
@@ -319,7 +316,7 @@ OPERATORS: Mapping[str, _Operator] = {
 
 
 def _places(node: Node) -> list[int]:
-    """Return the places of all values below a node."""
+    """Return the indexes of all values below a node."""
     return [*node.values, *(place for part in node.parts for place in _places(part))]
 
 
@@ -340,31 +337,33 @@ def _without_null(text: str) -> str:
 
 
 def _time(text: Any) -> str:
-    """Return a time as PostgreSQL reads it."""
+    """Return a time in ISO 8601, for PostgreSQL. Raises BadValue."""
     if not isinstance(text, str):
-        raise BadValue("A time is a text such as 2016-06-21T06:05:00Z.")
+        raise BadValue("A time must be a text such as 2016-06-21T06:05:00Z.")
     return parse_timestamp(text).isoformat()
 
 
 def _end_of_day(text: Any) -> str:
-    """Return a time; for a date the last moment of its day."""
+    """Return a time; for a date it is the last moment of the day."""
     time = _time(text)
     is_date = re.fullmatch(r"\s*\d{4}-\d{2}-\d{2}\s*", text)
     return (datetime.fromisoformat(time).astimezone(UTC) + DAY).isoformat() if is_date else time
 
 
 def box_shape(box: Any) -> shapely.Geometry:
-    """Return the shape of a box of 4 or 6 numbers; west > east crosses the antimeridian. Raise BadValue."""
+    """Return the shape of a box of 4 or 6 numbers in degrees; west > east crosses the antimeridian. Raises BadValue."""
     if not isinstance(box, list | tuple) or len(box) not in (4, 6):
-        raise BadValue("A box has four numbers, west,south,east,north, or six with heights.")
+        raise BadValue("A box must have four numbers, west,south,east,north, or six with heights.")
     if not all(isinstance(side, int | float) and not isinstance(side, bool) for side in box):
-        raise BadValue("A box has numbers in degrees only.")
+        raise BadValue("A box must have numbers in degrees only.")
     sides = [_finite(side) for side in box]
     west, south, east, north = (*sides[:2], *sides[len(sides) // 2 :][:2])
     if not -90 <= south <= north <= 90:
-        raise BadValue("The latitudes of a box lie between -90 and 90 degrees, the south first.")
+        raise BadValue(
+            "The latitudes of a box must lie from -90 to 90 degrees, with the south first."
+        )
     if max(abs(west), abs(east)) > 180:
-        raise BadValue("The longitudes of a box lie between -180 and 180 degrees.")
+        raise BadValue("The longitudes of a box must lie from -180 to 180 degrees.")
     east += 360 if west > east else 0
     if west < east and south < north:
         return shapely.box(west, south, east, north)
@@ -376,7 +375,7 @@ def box_shape(box: Any) -> shapely.Geometry:
 
 
 def _within_earth(shape: shapely.Geometry) -> shapely.Geometry:
-    """Return a shape cut at the antimeridian, within -180..180."""
+    """Return a shape within -180..180 degrees, cut at the antimeridian."""
     west, _, east, _ = shape.bounds
     if west >= -180 and east <= 180:
         return shape

@@ -1,6 +1,6 @@
-"""Filters in CQL2 as SQL.
+"""Composes SQL conditions from filters in CQL2.
 
-A value that is unknown (null) makes a comparison unknown, as in SQL, and a row is found if the whole filter is true.
+As in SQL, a comparison with null is null, and a row matches if the whole filter is true.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from pipeline.catalogue.cql2 import Kind, Node
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """Return a quotient of floating-point numbers; unknown by zero."""
-    return a / func.nullif(b, 0, type_=Double())  # of the type Integer, it would become a NUMERIC
+    """Return a quotient of floating-point numbers; it is null for a division by zero."""
+    return a / func.nullif(b, 0, type_=Double())  # with the type Integer it would become a NUMERIC
 
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -63,13 +63,13 @@ NULLS = {
     Kind.GEOMETRY: "geometry",
 }
 Values = Callable[[int, Kind], ColumnElement[Any]]
-"""Returns the value at a place, of a kind, in SQL."""
+"""Takes the index of a value and its kind, and returns its parameter."""
 
 
 def condition(
     node: Node, columns: Mapping[str, ColumnElement[Any]], values: Values
 ) -> ColumnElement[Any]:
-    """Return a filter, or a part of one, in SQL."""
+    """Return a filter, or a part of it, as an SQL expression."""
     if node.op == "property":
         return columns[node.name]
     if node.op == "null":
@@ -120,20 +120,26 @@ def _apply(op: str, parts: list[ColumnElement[Any]]) -> ColumnElement[Any]:
 def _intersects(
     parts: Sequence[Node], columns: Mapping[str, ColumnElement[Any]], values: Values
 ) -> ColumnElement[bool]:
-    """Test each copy of a geometry, so that what touches the antimeridian meets both sides of it."""
+    """Test each copy of a geometry, so that one that touches the antimeridian intersects features on both sides."""
     first, second = (
         [values(place, part.kind) for place in part.values[:-1]]
         if part.op == "value"
         else [condition(part, columns, values)]
         for part in parts
     )
-    return or_(*(func.ST_Intersects(one, other) for one in first for other in second))
+    return or_(
+        *(
+            func.ST_Intersects(left_parts, right_parts)
+            for left_parts in first
+            for right_parts in second
+        )
+    )
 
 
 def _ends(
     node: Node, columns: Mapping[str, ColumnElement[Any]], values: Values
 ) -> list[ColumnElement[Any]]:
-    """Return start and end of an interval, or a time twice."""
+    """Return start and end of an interval; for a time, both are that time."""
     if node.op == "interval":
         return [condition(part, columns, values) for part in node.parts]
     return [condition(node, columns, values)] * 2

@@ -1,7 +1,7 @@
-"""The text form of CQL2 (OGC 21-065r2, annex B), which becomes the JSON form.
+"""Parses the text form of CQL2 (OGC 21-065r2, annex B) into the JSON form.
 
-Each token is read once, so the time grows with the length of a text alone. `pipeline/catalogue/cql2.py` checks names
-and types.
+Each token is read once, so that the time is proportional to the length of the text. `pipeline/catalogue/cql2.py` checks
+names and types.
 """
 
 import re
@@ -14,9 +14,9 @@ from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.spatial_filters import parse_geometry
 
 MAX_TEXT = 8_000
-"""Characters of a filter as text."""
+"""Maximum number of characters of a filter in the text form."""
 MAX_DEPTH = 32
-"""Levels of brackets in a text, and of operators in JSON."""
+"""Maximum levels of brackets in a text, and of operators in JSON."""
 TOKEN = re.compile(
     r"""(?P<blank>\s+)
       | (?P<geometry>(?:(?:MULTI)?(?:POINT|LINESTRING|POLYGON)|GEOMETRYCOLLECTION)\s*(?:Z\s*)?\()
@@ -43,16 +43,16 @@ class Token(NamedTuple):
 
 
 def parse_text(text: str) -> Json:
-    """Return a filter in the text form as JSON; raise BadValue."""
+    """Parse a filter in the text form into the JSON form; raise BadValue."""
     if len(text) > MAX_TEXT:
         raise BadValue(
-            f"A filter as text may have {MAX_TEXT} characters; send a longer one as cql2-json."
+            f"A filter as text may have at most {MAX_TEXT} characters; send a longer one as cql2-json."
         )
     return _Parser(text).parse()
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    """Yield the tokens of a text, and one for its end. A geometry is one token."""
+    """Yield the tokens of a text, and a token for its end. A geometry is one token."""
     place = 0
     while match := TOKEN.match(text, place):
         kind, found = str(match.lastgroup), match[0]
@@ -67,7 +67,7 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _whole_geometry(text: str, start: int) -> str:
-    """Return the text of a geometry up to the bracket that closes it; without one, to the end."""
+    """Return the text of a geometry up to its closing bracket; without that bracket, up to the end of the text."""
     depth = 0
     for bracket in re.compile("[()]").finditer(text, start):
         depth += 1 if bracket[0] == "(" else -1
@@ -94,14 +94,14 @@ class _Parser:
         return self.tokens[self.next]
 
     def take(self, *signs: str) -> str:
-        """Return the next token and go on if it is one of these; return nothing otherwise."""
+        """Return the next token and advance if it is one of these; otherwise return an empty text."""
         if self.token.kind != "sign" or self.token.text not in signs:
             return ""
         self.next += 1
         return self.tokens[self.next - 1].text
 
     def expect(self, sign: str) -> None:
-        """Go on to what follows a sign; raise BadValue if the next token is another one."""
+        """Advance beyond a sign; raise BadValue if the next token is another one."""
         if not self.take(sign):
             raise self.wrong()
 
@@ -110,19 +110,19 @@ class _Parser:
         return BadValue(f"The filter is not valid CQL2 at character {self.token.place + 1}.")
 
     def nested(self, read: Callable[[], Json]) -> Json:
-        """Return what is within brackets, or after NOT; raise BadValue beyond the deepest level."""
+        """Parse one level deeper, within brackets or after NOT; raise BadValue if there are too many levels."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise BadValue(f"The filter has more than {MAX_DEPTH} levels of brackets.")
-        found = read()
+        node = read()
         self.depth -= 1
-        return found
+        return node
 
     def parse(self) -> Json:
-        found = self.condition()
+        node = self.condition()
         if self.token.kind != "end":
             raise self.wrong()
-        return found
+        return node
 
     def condition(self) -> Json:
         return self.several("or", lambda: self.several("and", self.negation))
@@ -181,14 +181,14 @@ class _Parser:
         return -value if isinstance(value, float) else _operation("*", -1, value)
 
     def value(self) -> Json:
-        """Return what stands between operators."""
+        """Parse an operand."""
         if self.take("("):
             found = self.nested(self.condition)
             self.expect(")")
             return found
         if word := self.take("TRUE", "FALSE"):
             return word == "TRUE"
-        if self.take("DIV"):  # as the package cql2 writes it
+        if self.take("DIV"):  # the Python package cql2 writes DIV as a function
             return self.call("div")
         token, self.next = self.token, self.next + 1
         if token.kind == "number":
@@ -206,19 +206,19 @@ class _Parser:
         raise self.wrong()
 
     def call(self, name: str) -> Json:
-        """Return a function with its arguments, or what is written like one."""
+        """Parse a function with its arguments, or a literal in the form of a function."""
         arguments = self.listed()
         if name in ("date", "timestamp") and len(arguments) == 1:
             return {name: arguments[0]}
         return {name: arguments} if name in ("interval", "bbox") else _operation(name, *arguments)
 
     def listed(self) -> list[Json]:
-        """Return what stands within brackets between commas."""
+        """Parse a list within brackets, with commas between its entries."""
         self.expect("(")
         if self.take(")"):
             return []
-        found = [self.nested(self.condition)]
+        entries = [self.nested(self.condition)]
         while self.take(","):
-            found.append(self.nested(self.condition))
+            entries.append(self.nested(self.condition))
         self.expect(")")
-        return found
+        return entries

@@ -1,4 +1,4 @@
-"""The definitions that were synced, from which sources.toml; what becomes of those that left it or changed."""
+"""Records definitions with their sources.toml, removes those that left it, and updates the sources of changed ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,68 +22,67 @@ QUERIES = queries("definitions")
 
 @dataclass(frozen=True)
 class Orphan:
-    """A definition or a drop folder that left its sources.toml."""
+    """A definition or drop folder that was removed from its sources.toml."""
 
     id: str
     sources: int
-    """Raster sources that it made and that still exist."""
+    """Number of existing raster sources that it created."""
     kept: int = 0
-    """Those of them that were emptied but not deleted: something depends on them or was sent to them, or the definition
-    named them by their uuid."""
+    """Number of these sources that `prune` emptied but did not delete, because something depends on them, a user sent
+    files to them, or the definition named them by their uuid."""
 
 
 def record_definition(engine: Engine, name: str, config: Path, uuid: UUID | None = None) -> None:
     """Record the sources.toml of a definition or drop folder.
 
-    A sync records it before it writes anything, so that whatever it leaves can be pruned. `uuid` is that of the raster
-    source that the definition names.
+    A sync records it before it writes anything else, so that all its records can be pruned. `uuid` is that of the
+    raster source that the definition names.
     """
     execute(engine, QUERIES["record"], id=name, config=str(config.absolute()), uuid=uuid)
 
 
 def other_config(engine: Engine, definition: Definition, config: Path) -> str | None:
-    """Return the path of another sources.toml that a definition of this id was synced from, if that file exists."""
+    """Return the path of another existing sources.toml from which a definition with this id was synced, or None."""
     rows = execute(engine, QUERIES["get_config"], id=definition.id)
-    known = rows[0].config if rows else None
-    return known if known and Path(known).exists() and not is_same(known, config) else None
+    path = rows[0].config if rows else None
+    return path if path and Path(path).exists() and not is_same(path, config) else None
 
 
 def find_orphans(engine: Engine, config: Path, ids: Sequence[str]) -> list[Orphan]:
     """Return the definitions that were synced from this file, except those with these ids."""
     rows = execute(engine, QUERIES["find_orphans"], ids=list(ids))
-    return [Orphan(*row) for known, *row in rows if is_same(known, config)]
+    return [Orphan(*row) for path, *row in rows if is_same(path, config)]
 
 
-def is_same(known: str, config: Path) -> bool:
-    """Return whether two paths lead to one file, or did before a link on the way changed."""
-    return known == str(config.absolute()) or Path(known).resolve() == config.resolve()
+def is_same(path: str, config: Path) -> bool:
+    """Return whether two paths lead to the same file, or did so when the first was recorded."""
+    return path == str(config.absolute()) or Path(path).resolve() == config.resolve()
 
 
 def prune(engine: Engine, orphan: Orphan) -> Orphan:
     """Remove the files of a definition from its sources, and delete the sources that are empty then.
 
-    Sources that something uses stay, without a definition. Raises RunInProgress when a run of the definition is at
-    work.
+    Sources in use stay, without a definition. Raises RunInProgress when a run of the definition is in progress.
     """
     name = {"id": orphan.id}
     with begin(engine) as connection:
         if not connection.execute(QUERIES["lock"], name).scalar_one():
-            raise RunInProgress(f'a run of "{orphan.id}" is at work; wait for it')
-        named = connection.execute(QUERIES["get_uuid"], name).scalar()
+            raise RunInProgress(f'a run of "{orphan.id}" is in progress; wait until it ends')
+        uuid = connection.execute(QUERIES["get_uuid"], name).scalar()
         ids = connection.execute(QUERIES["find_sources"], name).scalars()
         with lock_sources(connection, ids) as sources:
             connection.execute(QUERIES["remove_files"], name)
         connection.execute(QUERIES["forget"], name)
-        unnamed = [id for id, source in sources.items() if source.uuid != named]
+        unnamed = [id for id, source in sources.items() if source.uuid != uuid]
         kept = len(sources) - len(unnamed) + len(delete_removable(connection, unnamed))
         connection.execute(QUERIES["release_sources"], name)
     return replace(orphan, kept=kept)
 
 
 def check_uuid(engine: Engine, definition: Definition, *, claim: bool = False) -> None:
-    """Raise CatalogueError when the uuid is that of another definition's source, or the definition has another one.
+    """Raise CatalogueError when the uuid belongs to another definition's source, or the definition has another source.
 
-    With `claim`, the definition first gets the source that it names, if a user created that.
+    With `claim`, a source with this uuid that a user created becomes the source of the definition first.
     """
     if definition.uuid is None:
         return
@@ -91,35 +90,35 @@ def check_uuid(engine: Engine, definition: Definition, *, claim: bool = False) -
     with begin(engine) as connection:
         if claim:
             connection.execute(QUERIES["claim_source"], names)
-        own = connection.execute(QUERIES["get_uuid_of_source"], names).scalar()
+        source_uuid = connection.execute(QUERIES["get_uuid_of_source"], names).scalar()
         owner = connection.execute(QUERIES["get_definition_of_source"], names).scalar()
-    if own not in (None, definition.uuid):
+    if source_uuid not in (None, definition.uuid):
         raise CatalogueError(
-            f'"{definition.id}" has a raster source already, {own}; delete that one first, or name its uuid'
+            f'"{definition.id}" already has the raster source {source_uuid}; delete it first, or give its uuid'
         )
     if owner not in (None, definition.id):
         raise CatalogueError(
-            f'raster source {definition.uuid} is that of the definition "{owner}"; give another uuid'
+            f'raster source {definition.uuid} belongs to the definition "{owner}"; give another uuid'
         )
 
 
 def count_outdated_sources(comparison: Comparison, definition: Definition) -> int:
-    """Return how many sources have the fields of an earlier version of their definition, and no unchanged file."""
+    """Return how many sources have fields of an earlier version of their definition and have no unchanged file."""
     parameters = {"definition": definition.id, "hash": definition.hash()}
     with comparison.transaction() as connection:
         return int(connection.execute(QUERIES["count_outdated_sources"], parameters).scalar_one())
 
 
 def tell_sources_apart(engine: Engine, definition: Definition) -> None:
-    """Give raster sources of an import that share a name, because a collection has several grids, names of their own.
+    """Rename raster sources that the present run of an import created under the same name.
 
-    Only those that the present run created.
+    Several sources get the same name when a collection has several grids.
     """
     execute(engine, QUERIES["tell_apart"], definition=definition.id)
 
 
 def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner) -> None:
-    """Set the fields of a changed definition, except the name, on sources that no file of the run led to.
+    """Set the fields of a changed definition, except the name, on those of its sources that the run did not write.
 
     Call it after all files are written.
     """

@@ -1,6 +1,6 @@
-"""Files that are written for clients: each is recorded, with its task, before its first byte is stored.
+"""Statements for files that are written for clients: each is recorded, with its task, before its first byte is stored.
 
-They lie in the storage of uploads, and `upload_files` has them too: the same sweep deletes them.
+The files lie in the storage of uploads. The table `upload_files` has them too, so the same sweep deletes them.
 """
 
 from pipeline.database.queries import queries

@@ -1,4 +1,4 @@
-"""Dropped files: the raster source of each, and what became of it, recorded in one transaction per file."""
+"""Finds the raster source of each dropped file, and records its outcome in one transaction per file."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,29 +27,29 @@ QUERIES = queries("drop_files")
 
 @dataclass(frozen=True)
 class DropScope:
-    """The owners of the raster sources that files may be dropped for; None: everyone."""
+    """The owners of the raster sources to which dropped files may be added; None means all owners."""
 
     organisation_ids: Sequence[int] | None = None
     supplier_id: int | None = None
 
     @property
     def owner(self) -> int | None:
-        """The organisation of a rejected file without a source; None where there may be several."""
+        """The organisation of a rejected file without a source; None if there may be several."""
         ids = self.organisation_ids or ()
         return ids[0] if len(ids) == 1 else None
 
 
 @dataclass(frozen=True)
 class CandidateSource:
-    """A raster source that a file may be meant for."""
+    """A raster source to which a file may belong."""
 
     id: int
     temporal: bool
-    """Whether it is a series in time."""
+    """Whether it is a time series."""
     organisation_id: int
     supplier_id: int | None
     by_uuid: bool
-    """Whether the name gives its uuid, not its supplier code."""
+    """Whether the name of the file has its uuid, not its supplier code."""
 
 
 def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
@@ -77,10 +77,10 @@ def find_candidates(
 
     Codes count only in the organisations of the scope.
     """
-    wanted = sorted({key for key in keys if is_storable(key)})
-    uuids, ids = [_canonical_uuid(key) for key in wanted], scope.organisation_ids
+    storable_keys = sorted({key for key in keys if is_storable(key)})
+    uuids, ids = [_canonical_uuid(key) for key in storable_keys], scope.organisation_ids
     query, candidates = QUERIES["find_candidates"], defaultdict(list)
-    for key, *row in execute(engine, query, keys=wanted, uuids=uuids, organisations=ids):
+    for key, *row in execute(engine, query, keys=storable_keys, uuids=uuids, organisations=ids):
         candidates[key].append(CandidateSource(*row))
     return candidates
 
@@ -104,20 +104,20 @@ def choose_source(
         sources = [source for source in sources if source.by_uuid] or sources
         if not sources:
             continue
-        own = [source for source in sources if scope.supplier_id in (None, source.supplier_id)]
-        if not own:
+        allowed = [source for source in sources if scope.supplier_id in (None, source.supplier_id)]
+        if not allowed:
             raise WrongSupplier(
-                f'the raster source "{name.key}" has another supplier; ask them, or an administrator'
+                f'the raster source "{name.key}" has another supplier; ask that supplier or an administrator'
             )
-        if len(own) > 1:
+        if len(allowed) > 1:
             raise Unmatched(
-                f'{len(own)} raster sources have the code "{name.key}"; name the file by the uuid of one of them'
+                f'{len(allowed)} raster sources have the code "{name.key}"; name the file by the uuid of one of them'
             )
         if name.fault:
             raise MissingTime(
                 f"the time in the file name is not valid: {name.fault}; rename the file"
             )
-        return own[0], name.time
+        return allowed[0], name.time
     if scope.organisation_ids is None:
         raise Unmatched(
             "no raster source has the uuid in its name; name it <uuid>[_<timestamp>].tif (a supplier_code counts only "
@@ -129,7 +129,7 @@ def choose_source(
 
 
 def find_rejected(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
-    """Return which of the files are on the list of rejected files."""
+    """Return those of the files that are on the list of rejected files."""
     return {
         uri
         for (uri,) in execute(engine, QUERIES["find_rejected"], definition=definition, uris=uris)
@@ -142,14 +142,14 @@ def register_dropped_file(
     """Add a file to its source under its target, and begin its move.
 
     URIs of dropped files begin with `folder`. Raises RasterError if the file does not fit the source, or if the
-    source is gone.
+    source was deleted.
     """
     parameters = {**_parameters(drop, move), "source": source_id, "folder": folder}
     with stored_facts(), begin(engine) as connection:
         former = connection.execute(QUERIES["find_sources"], parameters).scalars()
         with lock_sources(connection, [source_id, *former]) as sources:
             if source_id not in sources:
-                raise Unmatched("its raster source was deleted just now; drop it again")
+                raise Unmatched("its raster source was deleted in the meantime; drop it again")
             connection.execute(QUERIES["leave_sources"], parameters)
             moved, temporal = file._replace(uri=move.target), sources[source_id].temporal
             write_upload(connection, source_id, temporal, moved, drop.id, drop.reading_hash())
@@ -166,7 +166,7 @@ def reject_dropped_file(
     move: FileMove,
     organisation_id: int | None,
 ) -> None:
-    """Record a rejection under the target of the file, and begin its move. A file that was read leaves its source."""
+    """Record a rejection under the target of the file, begin its move, and remove the file from its source."""
     parameters = {
         **_parameters(drop, move),
         "source": -1,

@@ -1,4 +1,4 @@
-"""The table `moves`: dropped files that are recorded under a target and not yet known to be there."""
+"""Writes the table `moves`: dropped files that are recorded under a target and may not have arrived there yet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ QUERIES = queries("drop_moves")
 
 @dataclass(frozen=True)
 class FileMove:
-    """A dropped file, and where it goes."""
+    """A dropped file and its target."""
 
     uri: str
     target: str
@@ -23,11 +23,11 @@ class FileMove:
     fingerprint: str
     """The fingerprint with which it was read."""
     sidecars: tuple[str, ...] = ()
-    """Names of the sidecars that move with it, encoded as in URIs."""
+    """Names of the sidecars that move with it, percent-encoded."""
 
     @property
     def stays(self) -> bool:
-        """Whether there is nothing to move."""
+        """Whether the file stays where it is."""
         return self.uri == self.target
 
     @property
@@ -36,14 +36,14 @@ class FileMove:
         return self.fingerprint.partition("+")[0]
 
     def sidecar_moves(self) -> Iterator[tuple[str, str]]:
-        """Yield the present and the new URI of each sidecar."""
+        """Yield the old and the new URI of each sidecar."""
         source, target = (uri.rpartition("/")[0] for uri in (self.uri, self.target))
         for name in self.sidecars:
             yield f"{source}/{name}", f"{target}/{name}"
 
 
 def begin_move(connection: Connection, definition: str, move: FileMove) -> None:
-    """Record that a file will be moved; raise TransientError if another file is on its way to the same target."""
+    """Record that a file will be moved; raise TransientError if another file is being moved to the same target."""
     if move.stays:
         return
     parameters = {**vars(move), "sidecars": list(move.sidecars), "definition": definition}
@@ -52,18 +52,18 @@ def begin_move(connection: Connection, definition: str, move: FileMove) -> None:
 
 
 def list_pending_moves(engine: Engine, definition: str) -> list[FileMove]:
-    """Return the moves that a run has begun and not ended."""
+    """Return the moves that a run has begun but not ended."""
     rows = execute(engine, QUERIES["list_pending"], definition=definition)
     return [FileMove(row.uri, row.target, row.fingerprint, tuple(row.sidecars)) for row in rows]
 
 
 def is_target_taken(engine: Engine, target: str) -> bool:
-    """Return whether a file is on its way to a URI."""
+    """Return whether a file is being moved to a URI."""
     return bool(execute(engine, QUERIES["find_target"], target=target))
 
 
 def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) -> None:
-    """Record that a file is at its target, with this fingerprint."""
+    """Record that a file has arrived at its target, with this fingerprint."""
     changed = {"uri": move.uri, "target": move.target, "fingerprint": fingerprint}
     execute(engine, QUERIES["end"], definition=definition, **changed)
 
@@ -75,7 +75,7 @@ def change_target(engine: Engine, definition: str, move: FileMove, target: str) 
 
 
 def cancel_move(engine: Engine, definition: str, move: FileMove) -> None:
-    """Delete what was recorded of a file that disappeared or changed before it was moved."""
+    """Delete the records of a file that disappeared or changed before it was moved."""
     parameters = {"definition": definition, "uri": move.uri, "target": move.target}
     with begin(engine) as connection:
         source_ids = connection.execute(QUERIES["find_sources"], parameters).scalars()

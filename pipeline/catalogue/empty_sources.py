@@ -1,4 +1,4 @@
-"""Raster sources that no file is left of, and their deletion."""
+"""Finds and deletes raster sources that have no files."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ QUERIES = queries("missing_files")
 def delete_removable(connection: Connection, locked: Iterable[int]) -> list[int]:
     """Delete the locked sources that are removable; return the ids of the others.
 
-    Once they are locked, what began to use them meanwhile is seen.
+    The check runs after locking, so that it sees objects that began to use a source in the meantime.
     """
     ids = set(locked)
     removable = find_removable(connection, ids)
@@ -22,6 +22,6 @@ def delete_removable(connection: Connection, locked: Iterable[int]) -> list[int]
 
 
 def find_removable(connection: Connection, ids: Iterable[int]) -> list[int]:
-    """Return the sources that are empty, that nothing uses, and that no file may come back to."""
+    """Return the sources that are empty and unused, and whose files will not be registered again."""
     parameters = {"ids": list(ids), "open_states": OPEN_STATES}
     return list(connection.execute(QUERIES["find_removable"], parameters).scalars())

@@ -1,4 +1,4 @@
-"""Raster files and raster sources as features of STAC and OGC API: their place, their time and their queryables."""
+"""Defines raster files and raster sources as features of STAC and OGC API: their place, time and queryables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,21 +43,21 @@ from pipeline.database.tables import (
 Predicate = ColumnElement[bool]
 UTC_TIME = DateTime(timezone=True)
 INDEXED_WORDS = 8
-"""Words of a search that the index on names serves; PostgreSQL tests all files for more."""
+"""Maximum number of words for which PostgreSQL uses the index on names; for more words it tests all files."""
 EPOCH = func.to_timestamp(0, type_=UTC_TIME)
 
 
 @dataclass(frozen=True, eq=False)
 class Queryable:
-    """A property that filters and orders can name."""
+    """A property that filters and orders may name."""
 
     kind: Kind
     column: ColumnElement[Any]
     help: str
     order: ColumnElement[Any] | None = None
-    """What an order by it compares; None: the column."""
+    """The expression to order by; None: the column."""
     is_required: bool = False
-    """Whether every feature has a value to order by; then an index can be read in this order."""
+    """Whether every feature has a value to order by; then PostgreSQL can read an index in this order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +67,19 @@ class Features:
     table: Table
     """The table whose `id` identifies a feature within the catalogue."""
     rows: FromClause
-    """The table, joined to what its queryables and the rule of access read."""
+    """The table, joined to the tables that its queryables and the access rule need."""
     geometry: ColumnElement[Any]
     start: ColumnElement[Any]
     end: ColumnElement[Any]
-    """First and last time; those of a feature whose time is unknown let it be found at any time."""
+    """First and last time; a feature with unknown times has values that match any time."""
     queryables: Mapping[str, Queryable]
     mentions: Callable[[ColumnElement[Any], int], Predicate]
-    """The condition for features whose texts match one of an array of LIKE patterns, of so many, in any case."""
+    """Takes an array of LIKE patterns and its length; returns the condition for features whose texts match one of them,
+    ignoring case."""
     slow: frozenset[str]
-    """Queryables that a function computes for each row; searches for words are slow too, if there are any."""
+    """Queryables that a function computes for each row; if there are any, searches for words are slow too."""
     count: Callable[[Caller, Sequence[Predicate]], ColumnElement[int]]
-    """The number of features whose raster source the caller may read, and that fulfils conditions."""
+    """Returns the number of features whose raster source the caller may read and meets the conditions."""
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -104,10 +105,10 @@ def _text(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 class FileName(Text):
-    """The name of a file. To look for one by `like`, PostgreSQL uses the index on names."""
+    """The name of a file. PostgreSQL uses the index on names for `like`."""
 
     class Comparator(Text.Comparator[str]):
-        """Its operators."""
+        """The operators of the column."""
 
         def like(self, other: Any, escape: str | None = None) -> Predicate:  # noqa: ARG002
             """Return the condition for files whose name is like a pattern."""
@@ -122,62 +123,72 @@ def shown_name() -> ColumnElement[Any]:
 
 
 def _titled(operator: str, pattern: ColumnElement[Any]) -> Predicate:
-    """Return the condition for files whose name matches a pattern, in parts that an index serves.
+    """Return the condition for files whose name matches a pattern, in parts that can each use an index.
 
-    An upload has the name that the client gave.
+    The name of an upload is the file name that the client sent.
     """
-    given = select(uploads.c.uri).where(uploads.c.uri == raster_files.c.uri).correlate(raster_files)
-    own = _last_part(file_name(raster_files.c.uri)).bool_op(operator)(pattern)
+    upload = (
+        select(uploads.c.uri).where(uploads.c.uri == raster_files.c.uri).correlate(raster_files)
+    )
+    name_matches = _last_part(file_name(raster_files.c.uri)).bool_op(operator)(pattern)
     matches = _last_part(uploads.c.filename).bool_op(operator)(pattern)
     has_uri = uploads.c.uri.is_not(None)
     uploaded = func.array(select(uploads.c.uri).where(has_uri, matches).scalar_subquery())
-    return or_(and_(own, ~given.exists()), raster_files.c.uri == any_(uploaded))
+    return or_(and_(name_matches, ~upload.exists()), raster_files.c.uri == any_(uploaded))
 
 
 def _last_part(name: ColumnElement[Any], kind: type[Text] = Text) -> ColumnElement[Any]:
     return func.split_part(name, "/", -1, type_=kind)
 
 
-def _file_mentions(patterns: ColumnElement[Any], number: int) -> Predicate:
+def _file_mentions(patterns: ColumnElement[Any], count: int) -> Predicate:
     source = raster_sources.alias("mentioned")
     in_source = _any_matches([source.c.name, source.c.description], patterns)
     sources = func.array(select(source.c.id).where(in_source).scalar_subquery())
-    if number > INDEXED_WORDS:
+    if count > INDEXED_WORDS:
         titled = [_any_matches([shown_name()], patterns)]
     else:
-        titled = [_titled("~~*", _entry(patterns, place)) for place in range(1, number + 1)]
+        titled = [_titled("~~*", _entry(patterns, place)) for place in range(1, count + 1)]
     return or_(*titled, raster_files.c.source_id == any_(sources))
 
 
 def _entry(array: ColumnElement[Any], place: int) -> ColumnElement[Any]:
-    """Return an entry of an array, in a subquery: PostgreSQL does not see it when it plans."""
+    """Return an entry of an array in a subquery, so that the plan of PostgreSQL does not depend on its value."""
     return select(array[place]).scalar_subquery()
 
 
 def _source_mentions(patterns: ColumnElement[Any], _: int) -> Predicate:
-    own = raster_sources.c
-    return or_(_any_matches([own.name, own.description], patterns), labelled(own.uuid, patterns))
+    columns = raster_sources.c
+    return or_(
+        _any_matches([columns.name, columns.description], patterns),
+        labelled(columns.uuid, patterns),
+    )
 
 
 def _any_matches(texts: Sequence[ColumnElement[Any]], patterns: ColumnElement[Any]) -> Predicate:
     return or_(*(text.bool_op("~~*")(func.any(patterns)) for text in texts))
 
 
-def _count_files(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
-    """Return the number of files: each source knows its own, and the counters those of all sources."""
-    if not where:
+def _count_files(caller: Caller, conditions: Sequence[Predicate]) -> ColumnElement[int]:
+    """Return the number of files: the sum over the sources that match, or the counters for all sources."""
+    if not conditions:
         return _counted("files", caller)
     amount = cast(func.coalesce(func.sum(raster_sources.c.file_count), 0), BigInteger)
     visible = readable(raster_sources, caller)
-    return select(amount).where(visible, *where).scalar_subquery()
+    return select(amount).where(visible, *conditions).scalar_subquery()
 
 
-def _count_sources(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
-    """Return the number of raster sources, from the counters if they know it."""
-    if not where:
+def _count_sources(caller: Caller, conditions: Sequence[Predicate]) -> ColumnElement[int]:
+    """Return the number of raster sources, from the counters if these have it."""
+    if not conditions:
         return _counted("amount", caller)
     visible = readable(raster_sources, caller)
-    return select(func.count()).select_from(raster_sources).where(visible, *where).scalar_subquery()
+    return (
+        select(func.count())
+        .select_from(raster_sources)
+        .where(visible, *conditions)
+        .scalar_subquery()
+    )
 
 
 def _counted(column: str, caller: Caller) -> ColumnElement[int]:
@@ -231,7 +242,7 @@ TIMELESS: Predicate = and_(
     _SOURCE.last_value_timestamp == EPOCH,
     func.lacks_times(raster_sources.table_valued(), type_=Boolean),
 )
-"""Whether the times of a raster source only stand for none."""
+"""Whether the times of a raster source stand for unknown ones."""
 _START = case((TIMELESS, None), else_=_SOURCE.first_value_timestamp)
 _END = case((TIMELESS, None), else_=_SOURCE.last_value_timestamp)
 COLLECTIONS = Features(
@@ -265,13 +276,13 @@ COLLECTIONS = Features(
 
 
 MOST_SOURCES = 10_000
-"""A caller who may read more raster sources gets the whole world as their bounds, which takes no time."""
+"""A caller who may read more raster sources than this gets the whole world as their bounds, as that is fast."""
 
 
 def bounds_of_sources(caller: Caller) -> Select[Any]:
-    """Return the statement for west, south, east and north of all that a caller may read; null without bounds.
+    """Return the statement for west, south, east and north of all sources that a caller may read; null without bounds.
 
-    Raster sources on both sides of the antimeridian, or across it, are bounded by all longitudes.
+    If sources lie across the antimeridian or on both sides of it, the bounds contain all longitudes.
     """
     columns = (_SOURCE.west, _SOURCE.south, _SOURCE.east, _SOURCE.north)
     visible = readable(raster_sources, caller)
@@ -289,12 +300,12 @@ def bounds_of_sources(caller: Caller) -> Select[Any]:
 def labelled(source: ColumnElement[Any], patterns: Any) -> Predicate:
     """Return the condition for raster sources with a keyword that matches one of an array of LIKE patterns."""
     pairs = label_type_sources.c
-    named = label_types.c.name.bool_op("~~*")(func.any(patterns))
+    label_sources = label_types.c.name.bool_op("~~*")(func.any(patterns))
     public = label_types.c.access_modifier == int(Access.Public)
     return source.in_(
         select(pairs.source_uuid)
         .join(label_types, label_types.c.id == pairs.label_type_id)
-        .where(public, named)
+        .where(public, label_sources)
     )
 
 
@@ -309,9 +320,10 @@ def within_time(features: Features, start: Any, end: Any) -> Predicate:
 
 
 def named_file(caller: Caller, published: tuple[Any, Any] | None) -> FromClause:
-    """Return, beside the rows of ITEMS, the `title` of a file and the `href` where the caller gets it.
+    """Return a lateral subquery for the rows of ITEMS, with `title` and `href` of the file.
 
-    That is its public URL, or its URI for those who may write it. `published` are arrays of prefixes and of their URLs.
+    `href` is its public URL, or its URI for callers who may write it. `published` has an array of prefixes and an array
+    of their URLs.
     """
     uri = raster_files.c.uri
     urls: list[ColumnElement[Any]] = []
@@ -320,6 +332,6 @@ def named_file(caller: Caller, published: tuple[Any, Any] | None) -> FromClause:
     if caller.logged_in:
         urls.append(case((may_write(raster_sources, caller), uri)))
     href = func.coalesce(*urls, type_=Text) if urls else cast(null(), Text)
-    # OFFSET 0: PostgreSQL would find the name again wherever the item has it.
-    found = select(shown_name().label("title"), href.label("href")).offset(0)
-    return found.correlate(raster_files, raster_sources).lateral("named")
+    # Without OFFSET 0, PostgreSQL would compute the name once for each place where the item has it.
+    names = select(shown_name().label("title"), href.label("href")).offset(0)
+    return names.correlate(raster_files, raster_sources).lateral("named")

@@ -1,6 +1,7 @@
-"""Rows of the table `staged`, as the processes that read files send them.
+"""Rows of the table `staged`, in the form in which the reading processes send them.
 
-A row is made where its file was read: so the process that writes needs no raster library, and copies a text.
+The process that reads a file also makes its row. So the process that writes needs no raster library, and only copies
+text.
 """
 
 import json
@@ -14,7 +15,7 @@ from pipeline.raster.models import Band, RasterFile, RasterWarning
 from pipeline.storage import storable_text
 
 TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
-"""Codes of warnings that say why a file has no time."""
+"""Codes of warnings that explain why a file has no time."""
 COLUMNS = (
     "sidecars", "size", "width", "height", "band_count", "transform", "rotated", "origin_x", "origin_y",
     "upper_bound_x", "upper_bound_y", "pixelsize_x", "pixelsize_y", "west", "south", "east", "north", "footprint",
@@ -27,23 +28,23 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 class FileRow(NamedTuple):
-    """A raster file as the catalogue stores it, without what the catalogue adds."""
+    """A raster file as the catalogue stores it, without the columns that the catalogue adds."""
 
     uri: str
     fingerprint: str
     size: int
     undated: str | None
-    """Why the file has no time; None where it has one."""
+    """Why the file has no time; None if it has one."""
     wkt: str
     projection: str | None
     values: str
     """The columns of `COLUMNS`, in the text format of COPY."""
     warnings: tuple[str, ...]
-    """The codes of its warnings, each once."""
+    """The distinct codes of its warnings."""
 
     @property
     def grid(self) -> str:
-        """CRS, pixel size and dtype, so rounded that `grid_mismatch` in SQL lets files with the same text fit."""
+        """CRS, pixel size and dtype as text, rounded; files with the same text fit by `grid_mismatch` in SQL."""
         columns = dict(zip(COLUMNS, self.values.split("\t"), strict=True))
         crs = self.projection or md5(self.wkt.encode()).hexdigest()  # noqa: S324 - as in coordinate_systems
         sizes = (float(columns[name]) for name in ("pixelsize_x", "pixelsize_y"))
@@ -132,4 +133,4 @@ def _json(value: object) -> str:
 
 def _why_undated(file: RasterFile) -> str:
     reasons = [warning.message for warning in file.warnings if warning.code in TIME_WARNINGS]
-    return storable_text("; ".join(reasons or ["nothing says its time"]))
+    return storable_text("; ".join(reasons or ["it has no time"]))

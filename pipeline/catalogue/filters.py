@@ -1,4 +1,4 @@
-"""The filters of each list as one table: name, type with its lookups, and column."""
+"""The filters of each list, as a table: name, type with its lookups, and column."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,18 +67,18 @@ TIME_FORMAT = "A time in ISO 8601, YYYY-MM-DDThh:mm:ssZ."
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """One field that a list can be filtered by."""
+    """A field by which a list can be filtered."""
 
     name: str
     kind: FilterKind
     target: Any
-    """What the lookups test: a column, a function that returns it for a caller, or what the kind of filter needs."""
+    """What the lookups test: a column, a function that returns it for a caller, or the argument of a custom kind."""
     help: str = ""
     through: Through | None = None
-    """Turns a condition on a related table into one on the table of the list."""
+    """Turns a condition on a related table into a condition on the table of the list."""
 
     def parse(self, lookup: str, text: str) -> BoundTest:
-        """Return the test that a parameter asks for; raise BadValue."""
+        """Parse the value of a parameter into a test; raise BadValue."""
         if "\x00" in text:
             raise BadValue("Null characters are not allowed.")
         return self.kind.lookups[lookup](text)
@@ -106,13 +106,15 @@ def parameter_name(field: str, lookup: str) -> str:
 
 
 def equals_any(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
-    """Return `column = ANY (ARRAY (subquery))`. Unlike IN, it never makes PostgreSQL scan the whole outer table."""
+    """Return `column = ANY (ARRAY (subquery))`; with IN, PostgreSQL may scan the whole outer table."""
     return column == any_(func.array(of.scalar_subquery()))
 
 
-def _related(column: ColumnElement[Any], key: ColumnElement[Any], *where: Predicate) -> Through:
-    """Turn a condition on a related table into: `column` is the key of a row that fulfils it."""
-    return lambda condition, _: equals_any(column, select(key).where(*where, condition))
+def _related(
+    column: ColumnElement[Any], key: ColumnElement[Any], *conditions: Predicate
+) -> Through:
+    """Turn a condition on a related table into: `column` is the key of a row that meets it."""
+    return lambda condition, _: equals_any(column, select(key).where(*conditions, condition))
 
 
 SUPPLIER = FilterKind(
@@ -124,7 +126,7 @@ SUPPLIER = FilterKind(
 
 
 def _owners(text: str) -> BoundTest:
-    """Test for one or more owners. One is found without ANY, with which PostgreSQL reads no index in its order."""
+    """Test for one or more owners; a single one is compared without ANY, so that PostgreSQL reads an index in order."""
     uuids = [parse_uuid(part) for part in split_list(text)]
     return (
         BoundTest(_has_owner, (uuids[0],))
@@ -167,7 +169,7 @@ WRITABLE = custom_kind(
 
 
 def _owned(table: Table) -> tuple[Filter, ...]:
-    """Return the filters of everything that belongs to an organisation."""
+    """Return the filters of all objects that belong to an organisation."""
     return (
         Filter("name", TEXT, table.c.name, "Text filter on the name."),
         Filter("uuid", UUIDS, table.c.uuid,
@@ -187,7 +189,7 @@ def _owned(table: Table) -> tuple[Filter, ...]:
 
 
 def _uses_in_scenarios(caller: Caller) -> Select[Any]:
-    """Select the sources of scenarios that the caller may read. Other scenarios must not show, not even by number."""
+    """Select the sources of scenarios that the caller may read; even the number of other scenarios must not show."""
     return (
         select(scenario_sources.c.source_uuid)
         .join(scenarios, scenarios.c.id == scenario_sources.c.scenario_id)
@@ -230,7 +232,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
 
 
 def _using_source(links: SourceLinks) -> Through:
-    """Turn a condition on raster sources into: the row uses a source that fulfils it and that the caller may read."""
+    """Turn a condition on raster sources into: the row uses a source that meets it and that the caller may read."""
     return lambda condition, caller: equals_any(
         links.owners.c.id,
         select(links.owner_id)
@@ -308,9 +310,9 @@ USERS: tuple[Filter, ...] = (
 
 def role_filter(organisation_id: int) -> Filter:
     """Return the filter of users by a role that they have in an organisation."""
-    there = roles.c.organisation_id == organisation_id
+    in_organisation = roles.c.organisation_id == organisation_id
     return Filter("role", choice_kind(*ROLES), roles.c.role, "A role that they have there.",
-                  _related(users.c.id, roles.c.user_id, there))  # fmt: skip
+                  _related(users.c.id, roles.c.user_id, in_organisation))  # fmt: skip
 
 
 UPLOADS: tuple[Filter, ...] = (

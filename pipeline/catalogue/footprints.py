@@ -1,4 +1,4 @@
-"""Footprints of raster sources as vector tiles: outlines, or counts where a tile holds too many of them."""
+"""Composes vector tiles of raster sources: outlines, or counts for a tile with too many sources."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,27 +15,29 @@ from pipeline.database.tables import raster_sources
 
 Predicate = ColumnElement[bool]
 Box = Mapping[str, ColumnElement[Any]]
-"""The box of a tile as parameters, see `tile_box`."""
+"""The box of a tile as parameters; see `tile_box`."""
 
 MOST_OUTLINES = 1_000
-"""Sources that a tile shows as outlines; a tile with more of them shows counts."""
+"""Maximum number of sources that a tile shows as outlines; a tile with more sources shows counts."""
 CELLS = 32
-"""Rows and columns of counts in a tile."""
+"""Number of rows, and of columns, of counts in a tile."""
 MAP_LEVEL = 29
-"""The map has 2**29 columns and rows in the database, so that tiles of the deepest zoom still have cells."""
+"""In the database the map has 2**29 columns and rows, so that tiles of the deepest zoom still have cells."""
 SAMPLE = 10_000
-"""Sources whose extent stands for that of a list."""
+"""Number of sources from which the extent of a list is computed."""
 UNITS, BUFFER = 4096, 64
-"""Width of a tile in its own coordinates, and what outlines show beyond its edges."""
+"""Width of a tile in its own coordinates, and width of the buffer beyond its edges."""
 LEAST = 12
 """Width and height of the smallest outline in these coordinates."""
 MERCATOR = "ST_MakeEnvelope(-180, -85.0511287798, 180, 85.0511287798, 4326)::box2d"
-"""The part of the earth that web mercator shows."""
+"""The part of the earth that web mercator covers."""
 
 
 def tile_box(tile: MapTile) -> dict[str, Any]:
-    """Return the box of a tile: left, bottom and side in web mercator, with the buffer as EWKT in degrees, its place in
-    the columns and rows of `raster_sources.map_column` and `map_row`, and how many of these make a cell.
+    """Return the parameters of a tile.
+
+    They are left, bottom and side in web mercator, the box with its buffer as EWKT in degrees, its first column and row
+    in `raster_sources.map_column` and `map_row`, and the number of these in a cell.
     """
     west, south, east, north = tile.degrees(tile.side * BUFFER / UNITS)
     west, east = max(-180.0, west), min(180.0, east)
@@ -54,18 +56,21 @@ def tile_box(tile: MapTile) -> dict[str, Any]:
     }
 
 
-def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
-    """Select the box around the first `SAMPLE` sources, in degrees."""
-    own = raster_sources.c
-    crosses = own.west > own.east
+def extent_statement(caller: Caller, conditions: Sequence[Predicate]) -> Select[Any]:
+    """Select the bounds of the first `SAMPLE` sources in degrees."""
+    source = raster_sources.c
+    crosses = source.west > source.east
     columns = [
-        case((crosses, -180.0), else_=own.west).label("west"),
-        case((crosses, 180.0), else_=own.east).label("east"),
-        own.south,
-        own.north,
+        case((crosses, -180.0), else_=source.west).label("west"),
+        case((crosses, 180.0), else_=source.east).label("east"),
+        source.south,
+        source.north,
     ]
     rows = matching_rows(
-        RASTER_SOURCES, columns, readable(raster_sources, caller), [own.west.is_not(None), *where]
+        RASTER_SOURCES,
+        columns,
+        readable(raster_sources, caller),
+        [source.west.is_not(None), *conditions],
     )
     first = rows.limit(SAMPLE).subquery()
     sides: Mapping[str, Any] = {
@@ -77,22 +82,28 @@ def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
     return select(*(outermost(first.c[side]).label(side) for side, outermost in sides.items()))
 
 
-def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Select[Any]:
+def tile_statement(caller: Caller, conditions: Sequence[Predicate], box: Box) -> Select[Any]:
     """Select a vector tile in web mercator, with the layer `footprints` or the layer `cells`.
 
-    A source that crosses an edge is drawn in both tiles; it is counted in the tile that holds its centre.
+    A source that crosses an edge is drawn in both tiles; it is counted only in the tile that contains its centre.
     """
-    own = raster_sources.c
+    columns = raster_sources.c
     matching = partial(matching_rows, RASTER_SOURCES, visible=readable(raster_sources, caller))
-    around = own.extent.intersects(box["around"])
-    few = matching([own.id, own.extent], where=[around, *where]).limit(MOST_OUTLINES + 1).cte("few")
+    around = columns.extent.intersects(box["around"])
+    few = (
+        matching([columns.id, columns.extent], conditions=[around, *conditions])
+        .limit(MOST_OUTLINES + 1)
+        .cte("few")
+    )
     crowded = select(func.count() > MOST_OUTLINES).select_from(few).scalar_subquery()
-    # Without filters this reads an index alone.
+    # Without filters this is an index-only scan.
     inside = [
         number.between(box[first], box[first] + box["cells"] * CELLS - 1)
-        for number, first in ((own.map_column, "first_column"), (own.map_row, "first_row"))
+        for number, first in ((columns.map_column, "first_column"), (columns.map_row, "first_row"))
     ]
-    placed = matching([own.map_column, own.map_row], where=[*inside, *where]).subquery("placed")
+    placed = matching(
+        [columns.map_column, columns.map_row], conditions=[*inside, *conditions]
+    ).subquery("placed")
     layers = {"footprints": (_outlines(few, box), "id"), "cells": (_cells(placed, box), None)}
     outlines, cells = (
         select(func.ST_AsMVT(text(name), name, UNITS, "geom", key)).select_from(rows)
@@ -104,10 +115,10 @@ def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Sele
 
 
 def _outlines(few: CTE, box: Box) -> Subquery:
-    """Select the outlines, large ones first, so that small ones lie above them."""
+    """Select the outlines, the large ones first, so that small ones are drawn above them."""
     shape = func.ST_Transform(func.ST_ClipByBox2D(few.c.extent, text(MERCATOR)), 3857)
     shapes = select(few.c.id, few.c.extent, shape.label("shape")).subquery("shapes").c
-    # PostGIS leaves out what is smaller than a unit of the tile.
+    # PostGIS omits shapes that are smaller than a unit of the tile.
     least, drawn = box["side"] * LEAST / UNITS, shapes.shape
     width = func.ST_XMax(drawn) - func.ST_XMin(drawn)
     height = func.ST_YMax(drawn) - func.ST_YMin(drawn)
@@ -118,11 +129,11 @@ def _outlines(few: CTE, box: Box) -> Subquery:
 
 
 def _cells(placed: Subquery, box: Box) -> Subquery:
-    """Select a square with the number of sources for each cell that holds the centre of one."""
+    """Select a square with the number of sources for each cell that contains the centre of a source."""
     column = ((placed.c.map_column - box["first_column"]) // box["cells"]).label("column")
     row = ((placed.c.map_row - box["first_row"]) // box["cells"]).label("row")
     counted = select(column, row, func.count().label("amount")).group_by(column, row)
-    # OFFSET 0: PostgreSQL would expect one row, and sort instead of hashing.
+    # Without OFFSET 0, PostgreSQL would expect one row and sort instead of hashing.
     cells = counted.offset(0).subquery("counted").c
     width = box["side"] / CELLS
     west, north = (
@@ -134,7 +145,7 @@ def _cells(placed: Subquery, box: Box) -> Subquery:
 
 
 def _in_tile(shape: ColumnElement[Any], box: Box, buffer: int) -> ColumnElement[Any]:
-    """Return a shape in web mercator in the coordinates of the tile."""
+    """Convert a shape from web mercator to the coordinates of the tile."""
     left, bottom, side = box["left"], box["bottom"], box["side"]
     frame = func.ST_MakeEnvelope(left, bottom, left + side, bottom + side, 3857)
     return func.ST_AsMVTGeom(shape, func.box2d(frame), UNITS, buffer, True)

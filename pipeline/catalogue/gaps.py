@@ -1,4 +1,4 @@
-"""What raster sources lack: steps of a series, parts of the extent, and tiles at single steps."""
+"""Finds the gaps of raster sources: steps of a series, parts of the extent, and tiles at single steps."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,20 +23,20 @@ REPEATED_WARNINGS = ("interval_contradicted",)
 
 @dataclass(frozen=True)
 class Gaps:
-    """What one raster source lacks."""
+    """The gaps of one raster source."""
 
     uuid: str
     name: str
     definition: str | None
     projection: str | None
-    """`EPSG:n`; None where the CRS has no code."""
+    """`EPSG:n`; None if the CRS has no code."""
     files: int
     missing_files: int
-    """Files that the last sync did not find. They count for the extent and the times, and cover nothing."""
+    """Files that the last sync did not find; they count for the extent and the times, but cover nothing."""
     steps: int
-    """Distinct times of the files that are present."""
+    """Number of distinct times of the present files."""
     series: Series | None
-    """None without an interval or with too few steps to compare."""
+    """None without an interval, or with too few steps to compare."""
     holes: Holes
     tiles: Tiles | None
     """None for a source that is not a series of tiles."""
@@ -44,7 +44,7 @@ class Gaps:
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing to report."""
+        """Whether the source has no gaps."""
         return not (
             self.missing_files
             or self.holes.count
@@ -66,14 +66,14 @@ def gaps_document(source: Gaps) -> dict[str, object]:
 
 
 def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
-    """Yield what the sources of this name, uuid or definition lack.
+    """Yield the gaps of the sources with this name, uuid or definition.
 
-    Raises CatalogueError where there is none.
+    Raises CatalogueError if there are no such sources.
     """
     sources = execute(engine, QUERIES["find_sources"], name=name, uuid=uuid_of(name))
     if not sources:
         raise CatalogueError(
-            f"no raster source or definition is called {name!r}; give a name, a uuid or the id of a definition"
+            f"there is no raster source or definition {name!r}; give a name, a uuid or the id of a definition"
         )
     for source in sources:
         with begin(engine) as connection:
@@ -85,7 +85,7 @@ def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
 def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:
     parameters = {"source": source.id}
     files, missing = connection.execute(QUERIES["count_files"], parameters).one()
-    # A definition may have thousands of sources of one file, which has no holes in its own extent.
+    # A definition may have thousands of single-file sources; a file has no holes in its own extent.
     is_single = files - missing == files <= 1
     nothing = NO_HOLES, None
     holes, tiles = nothing if is_single else measure_coverage(connection, source.id, policy)

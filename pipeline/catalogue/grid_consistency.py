@@ -1,7 +1,7 @@
-"""The files of a raster source share a projection, a pixel size and a dtype: those that do not fit are rejected.
+"""Rejects files that do not have the projection, pixel size and dtype of the other files of their raster source.
 
-The SQL function `grid_mismatch` defines what fits. Rejected files keep what was read from them, so that a later vote
-can take them in without another reading.
+The SQL function `grid_mismatch` defines which files fit. Rejected files keep their metadata, so that a later vote can
+accept them without reading them again.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,8 +23,8 @@ def evict_misfits(
 ) -> list[Rejection]:
     """Reject the files of a batch that do not fit the other files of their locked sources.
 
-    `parameters` has definition, organisation_id and `uris`, the files that were read. Missing files that do not fit
-    leave too. Other files stay.
+    `parameters` has `definition`, `organisation_id` and `uris`, the files that were read. Missing files that do not fit
+    are removed too. Other files stay.
     """
     if not sources:
         return []
@@ -42,9 +42,9 @@ def check_upload(connection: Connection) -> None:
 
 
 def find_grid_conflict(comparison: Comparison) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the URIs of rejected files that `elect_grids` would accept, and of registered ones that it would evict.
+    """Return the URIs of rejected files that `elect_grids` would accept, and of files that it would reject.
 
-    Locks nothing.
+    It takes no locks.
     """
     names = _definition_parameters(comparison)
     with comparison.transaction() as connection:
@@ -58,9 +58,9 @@ def find_grid_conflict(comparison: Comparison) -> tuple[Sequence[str], Sequence[
 def elect_grids(
     comparison: Comparison, organisation_id: int, rejected: Collection[str]
 ) -> RunReport:
-    """Let the largest group of files that fit each other have each source of the definition.
+    """Keep in each source of the definition the largest group of files that fit each other; reject the others.
 
-    `rejected` are the URIs that the run rejected so far. Returns what changes in the report of the run. Locks no
+    `rejected` are the URIs that the run has rejected so far. Returns the changes to the report of the run. It locks no
     source when nothing changes, so that uploads need not wait.
     """
     if not any(find_grid_conflict(comparison)):

@@ -1,7 +1,8 @@
-"""What the pages about ingestion show of runs, rejected files and warnings, by the rules of access of the API.
+"""Statements for the pages about ingestion, with the access rules of the API.
 
-Runs are shown to users, suppliers and administrators of the organisations whose files they looked at; rejected files
-as in the API's list of them; warnings where the caller may read the raster source and belongs to its organisation.
+Users, suppliers and administrators of an organisation see the runs that read files of the organisation. Callers see
+the same rejected files as in the API's list. They see the warnings of raster sources that they may read and whose
+organisation they belong to.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from pipeline.database.tables import organisations, raster_files, raster_sources
 
 QUERIES = queries("ingestion")
 MOST_WARNED = 100_000
-"""Files with warnings that are counted at most."""
+"""Maximum number of files with warnings that are counted."""
 LARGEST_ID = 2**31 - 1
 
 
@@ -65,7 +66,7 @@ def count_warnings(caller: Caller, run: int | None) -> Select[Any]:
 
 
 def select_warned(caller: Caller, code: str, most: int, run: int | None) -> Select[Any]:
-    """Select the last added files with a warning, and all warnings of each."""
+    """Select the most recently added files with a warning, with all their warnings."""
     has_code = raster_files.c.notices.contains([{"code": code}])
     newest = (
         select(raster_files.c.id)

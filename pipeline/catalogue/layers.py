@@ -1,4 +1,4 @@
-"""Layers: the fields that they derive from raster sources that the caller may read, and how to add one."""
+"""Computes the derived fields of layers from raster sources that the caller may read, and adds layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ GRID_FIELDS = (
 
 
 def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
-    """Return the derived fields of a layer, each as a subquery that is correlated with the row of `layers`.
+    """Return the derived fields of a layer, each as a subquery correlated with the row of `layers`.
 
     Times and bounds are the union over the sources. A field of the grid is null if the sources differ in it.
     """
@@ -43,20 +43,22 @@ def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
 
 
 def _of_layer(
-    value: ColumnElement[Any], caller: Caller, *where: ColumnElement[bool]
+    value: ColumnElement[Any], caller: Caller, *conditions: ColumnElement[bool]
 ) -> ColumnElement[Any]:
     return (
         select(value)
         .select_from(layer_sources)
         .join(raster_sources, raster_sources.c.uuid == layer_sources.c.source_uuid)
-        .where(layer_sources.c.layer_id == layers.c.id, readable(raster_sources, caller), *where)
+        .where(
+            layer_sources.c.layer_id == layers.c.id, readable(raster_sources, caller), *conditions
+        )
         .correlate(layers)
         .scalar_subquery()
     )
 
 
 def _common(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the value that all sources share; null if they differ, or if one with files has no value."""
+    """Return the common value of all sources; null if they differ, or if a source with files has no value."""
     lacks_value = func.bool_or(and_(column.is_(None), raster_sources.c.file_count > 0))
     is_shared = and_(func.min(column) == func.max(column), lacks_value.is_(False))
     return case((is_shared, func.max(column)))

@@ -1,4 +1,4 @@
-"""The lists of the catalogue: the columns and tables of each, and who may read its rows."""
+"""Defines the lists of the catalogue: their columns and tables, and the condition for rows that a caller may read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -53,12 +53,12 @@ Columns = Sequence[ColumnElement[Any]]
 
 
 def _own(table: Table, *without: str) -> list[ColumnElement[Any]]:
-    """Return the columns of the table itself."""
+    """Return the columns of the table, without some of them."""
     return [column for column in table.c if column.name not in without]
 
 
 def _owner(table: Table, caller: Caller) -> list[ColumnElement[Any]]:
-    """Return the columns of the organisation, the supplier and the right to write the row."""
+    """Return columns for the organisation, the supplier, and whether the caller may write the row."""
     return [
         organisations.c.uuid.label("organisation_uuid"),
         organisations.c.name.label("organisation_name"),
@@ -74,7 +74,7 @@ def _with_owner(table: FromClause) -> FromClause:
 
 
 def _dependents(links: SourceLinks, name: str) -> ColumnElement[Any]:
-    """Return the uuids of all owners that use a raster source, oldest first, readable by the caller or not."""
+    """Return the uuids of all owners that use a raster source, oldest first, even those the caller may not read."""
     uuids = (
         select(links.owners.c.uuid)
         .join(links.table, links.owner_id == links.owners.c.id)
@@ -87,10 +87,12 @@ def _dependents(links: SourceLinks, name: str) -> ColumnElement[Any]:
 
 
 def _used_sources(
-    links: SourceLinks, *where: ColumnElement[bool], deleted: bool = False
+    links: SourceLinks, *conditions: ColumnElement[bool], deleted: bool = False
 ) -> ColumnElement[Any]:
-    """Return the uuids of the raster sources that a row uses: existing ones, or those deleted by force."""
-    source = select(raster_sources.c.id).where(raster_sources.c.uuid == links.source_uuid, *where)
+    """Return the uuids of the raster sources that a row uses: existing ones, or those that were deleted by force."""
+    source = select(raster_sources.c.id).where(
+        raster_sources.c.uuid == links.source_uuid, *conditions
+    )
     uuids = (
         select(links.source_uuid)
         .where(
@@ -151,7 +153,7 @@ def _orders(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
 
 
 def _name_of(key: Column[Any], name: Column[Any]) -> ColumnElement[Any]:
-    """Return the name in the row of another table that a key leads to, to order by."""
+    """Return the name of the referenced row in another table, for ordering."""
     named = select(name).where(name.table.c.id == key)
     return named.correlate(key.table).scalar_subquery()
 
@@ -215,7 +217,7 @@ SCENARIOS = Entity(
 
 
 def file_title() -> ColumnElement[Any]:
-    """Return the name of a file: the one that the client gave to an upload, whose stored name is a uuid."""
+    """Return the name of a file; for an upload, whose stored name is a uuid, the name that the client sent."""
     name = select(uploads.c.filename).where(uploads.c.uri == raster_files.c.uri)
     uploaded = name.correlate(raster_files).scalar_subquery()
     return func.coalesce(uploaded, file_name(raster_files.c.uri))
@@ -265,7 +267,7 @@ def _roles_in(user: ColumnElement[Any], organisation: ColumnElement[Any]) -> Col
 
 
 def users_of(organisation_id: int) -> Entity:
-    """Return the list of users who have a role in an organisation, with their roles there and a filter by `role`."""
+    """Return the list of users who have a role in an organisation, with these roles and a filter by `role`."""
     members = select(roles.c.user_id).where(roles.c.organisation_id == organisation_id)
     return replace(
         USERS,
@@ -279,9 +281,9 @@ def users_of(organisation_id: int) -> Entity:
 
 
 def organisations_of(user_id: int) -> Entity:
-    """Return the list of organisations in which a user has a role, with their roles there.
+    """Return the list of organisations in which a user has a role, with these roles.
 
-    Other callers than the user see the organisations in which they have a role themselves.
+    Other callers see only the organisations in which they have a role themselves.
     """
 
     def visible(caller: Caller) -> ColumnElement[bool]:
@@ -361,9 +363,9 @@ def usage_statement(organisation_id: int, caller: Caller) -> Select[Any]:
         ("raster", raster_sources, raster_sources.c.size),
         ("scenario", scenarios, scenarios.c.total_size),
     ):
-        where = (table.c.organisation_id == organisation_id, readable(table, caller))
-        count = select(func.count()).select_from(table).where(*where)
-        total = select(func.coalesce(func.sum(size), 0).cast(BigInteger)).where(*where)
+        conditions = (table.c.organisation_id == organisation_id, readable(table, caller))
+        count = select(func.count()).select_from(table).where(*conditions)
+        total = select(func.coalesce(func.sum(size), 0).cast(BigInteger)).where(*conditions)
         totals += [
             count.scalar_subquery().label(f"{name}_count"),
             total.scalar_subquery().label(f"{name}_total_size"),

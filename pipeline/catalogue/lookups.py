@@ -1,6 +1,6 @@
-"""Lookups of query strings as SQL conditions, for each type of field.
+"""Turns the lookups of a query string into SQL conditions, for each type of field.
 
-A lookup reads a text into values and a test. Requests with the same tests get the same SQL, with other parameters.
+A lookup parses a text into values and a test. Requests with the same tests have the same SQL and differ in parameters.
 """
 
 import operator
@@ -30,11 +30,11 @@ from pipeline.errors import CatalogueError
 
 TEXT_PATTERN = r"^[^\u0000]*$"
 BLANK = r"[\s\u001c-\u001f\u0085]"
-"""A character that str.strip removes, as a regular expression that all languages understand."""
+"""A character that str.strip removes, as a regular expression for any language."""
 
 
 def optional_pattern(pattern: str) -> str:
-    """Return the regular expression of a parameter that matches a pattern or is empty, with blanks around it."""
+    """Return the regular expression of a parameter that matches a pattern or is empty; blanks may surround it."""
     return f"^{BLANK}*({pattern})?{BLANK}*$"
 
 
@@ -57,11 +57,11 @@ TIMESTAMP = re.compile(
     f"([Zz]| ?(?P<sign>[+ -])(?P<offset>{HOUR}(:?{SIXTIETH})?))?)?"
 )
 TIMESTAMP_PATTERN = re.sub(r"\?P<\w+>", "", TIMESTAMP.pattern)
-"""A time, as a regular expression of JSON Schema. It does not check the lengths of months."""
+"""A time as a regular expression for JSON Schema. It does not check the lengths of months."""
 
 
 class BadValue(CatalogueError):
-    """A value that a parameter or field cannot have. The message says which values it can have."""
+    """A parameter or field has an invalid value. The message names the valid values."""
 
 
 Test = Callable[[Any, Sequence[Any], Caller], ColumnElement[bool]]
@@ -70,14 +70,14 @@ Test = Callable[[Any, Sequence[Any], Caller], ColumnElement[bool]]
 
 @dataclass(frozen=True)
 class BoundTest:
-    """A test with the values of a request. The condition depends on them by their number and as parameters only."""
+    """A test with the values of a request. The SQL depends only on the number of values; they are its parameters."""
 
     test: Test
     values: tuple[Any, ...] = ()
 
 
 Lookup = Callable[[str], BoundTest]
-"""Reads the text of a parameter; raises BadValue."""
+"""Parses the text of a parameter; raises BadValue."""
 
 
 def one_value(parse: Callable[[str], Any], test: Callable[[Any, Any], Any]) -> Lookup:
@@ -91,7 +91,7 @@ def one_value(parse: Callable[[str], Any], test: Callable[[Any, Any], Any]) -> L
 
 
 def true_or_false(when_true: Test, when_false: Test) -> Lookup:
-    """Return a lookup that has a test for each boolean."""
+    """Return a lookup with one test for true and another for false."""
     return lambda text: BoundTest(when_true if parse_boolean(text) else when_false)
 
 
@@ -100,12 +100,12 @@ class FilterKind:
     """The type of a filter: its lookups and the form of its values."""
 
     lookups: Mapping[str, Lookup]
-    """Suffix -> lookup; the suffix "" is the name alone."""
+    """Suffix -> lookup; the suffix "" means the name alone."""
     pattern: str
-    """Regular expression of a value. An empty value does not filter."""
+    """Regular expression of a value; an empty value does not filter."""
     example: str
     patterns: Mapping[str, str] = field(default_factory=dict)
-    """Suffix -> pattern, for lookups with values of another form."""
+    """Suffix -> pattern, for lookups whose values have another form."""
 
     def schema(self, lookup: str) -> dict[str, Any]:
         """Return the JSON Schema of the values of a lookup."""
@@ -115,12 +115,12 @@ class FilterKind:
 
 
 def split_list(value: str) -> list[str]:
-    """Return the parts between commas that are not empty, without blanks around them."""
+    """Split a text at commas; return the parts that are not empty, without surrounding blanks."""
     return [stripped for part in value.split(",") if (stripped := part.strip())]
 
 
 def list_pattern(pattern: str) -> str:
-    """Return the regular expression of a list that `split_list` splits into parts that match."""
+    """Return the regular expression of a list whose parts, split by `split_list`, match a pattern."""
     part = f"{BLANK}*(({pattern}){BLANK}*)?"
     return f"^{part}(,{part})*$"
 
@@ -180,7 +180,7 @@ def parse_access(value: str) -> int:
 
 
 def escape_like(value: str) -> str:
-    """Return a LIKE pattern that matches the value literally."""
+    """Return a LIKE pattern that matches exactly the value."""
     return re.sub(r"([\\%_])", r"\\\1", value)
 
 
@@ -194,7 +194,7 @@ def comparisons(parse: Callable[[str], Any]) -> dict[str, Lookup]:
 
 
 def like_lookup(before: str, after: str) -> Lookup:
-    """Return a case-sensitive match, with the wildcards `before` and `after` the value."""
+    """Return a case-sensitive LIKE lookup, with the wildcards `before` and `after` the value."""
     return one_value(
         lambda text: before + escape_like(text) + after,
         lambda column, pattern: column.like(in_subquery(type_coerce(pattern, Text()))),
@@ -202,7 +202,7 @@ def like_lookup(before: str, after: str) -> Lookup:
 
 
 def ilike_lookup(before: str, after: str) -> Lookup:
-    """Return the same match in any case, in the form of the trigram indexes."""
+    """Return the same lookup ignoring case, in the form that the trigram indexes need."""
     return one_value(
         lambda text: before + escape_like(text) + after,
         lambda column, pattern: func.upper(column).like(in_subquery(func.upper(pattern))),
@@ -210,7 +210,7 @@ def ilike_lookup(before: str, after: str) -> Lookup:
 
 
 def in_subquery(pattern: ColumnElement[str]) -> ScalarSelect[str]:
-    """Return a pattern in a form that PostgreSQL does not look into when it plans: one plan serves all patterns."""
+    """Return a pattern as a subquery, so that the plan of PostgreSQL does not depend on the pattern."""
     return select(pattern).scalar_subquery()
 
 
@@ -221,12 +221,12 @@ IS_NULL = true_or_false(
 
 
 def regex_lookup(symbol: str) -> Lookup:
-    """Return a match of a POSIX regular expression; PostgreSQL defines its syntax."""
+    """Return a lookup by a POSIX regular expression in the syntax of PostgreSQL."""
     return one_value(str, lambda column, value: column.bool_op(symbol)(value))
 
 
 def one_of(parse: Callable[[str], Any], kind: TypeEngine[Any]) -> Lookup:
-    """Return a test for one of several values. They are one parameter of the statement, whatever their number."""
+    """Return a lookup for one of several values; they are a single array parameter of the statement."""
     return one_value(
         lambda text: [parse(part) for part in split_list(text)],
         lambda column, values: column == any_(type_coerce(values, ARRAY(kind))),
@@ -259,7 +259,7 @@ PART = f"-*({HEX}-*){{1,32}}"
 
 
 def parse_part(value: str) -> str:
-    """Parse a part of a uuid, with or without dashes, into a pattern."""
+    """Parse a part of a uuid, with or without dashes, into a LIKE pattern."""
     if not re.fullmatch(PART, value):
         raise BadValue("Must be a uuid or a part of one.")
     return f"%{value.replace('-', '').lower()}%"
@@ -303,7 +303,7 @@ def _is_between(column: Any, values: Sequence[Any], _: Caller) -> ColumnElement[
 GAP = f"{BLANK[:-1]},]*"
 ONE_OF_TWO = TIMESTAMP_PATTERN.replace("[.,]", "[.]")
 RANGE = f"^({BLANK}*|{GAP}{ONE_OF_TWO}{BLANK}*,{GAP}{ONE_OF_TWO}{GAP})$"
-"""Two times between commas. So a comma cannot be the decimal separator of seconds here."""
+"""Two times, separated by a comma; so a comma cannot be the decimal separator of seconds."""
 TIME = FilterKind(
     {**comparisons(parse_timestamp), "range": between, "isnull": IS_NULL},
     optional_pattern(TIMESTAMP_PATTERN),
@@ -352,7 +352,7 @@ ACCESS = FilterKind(
 
 
 def choice_kind(*names: str) -> FilterKind:
-    """Return the type of a filter with a few possible words."""
+    """Return the type of a filter whose value is one of a few words."""
 
     def parse(value: str) -> str:
         if value not in names:
@@ -364,5 +364,5 @@ def choice_kind(*names: str) -> FilterKind:
 
 
 def custom_kind(test: Lookup, example: str = "true", pattern: str = BOOLEAN_PATTERN) -> FilterKind:
-    """Return the type of a filter with one lookup, without a suffix; by default it takes a boolean."""
+    """Return the type of a filter with one lookup without a suffix; by default its value is a boolean."""
     return FilterKind({"": test}, pattern, example)

@@ -1,4 +1,4 @@
-"""Tiles of maps in web mercator: which there are, and where they lie."""
+"""Map tiles in web mercator: which tiles exist, and their position."""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 DEEPEST = 24
 """The last zoom level that has tiles."""
 EARTH = 20037508.342789244
-"""Half the circumference of the earth in web mercator (EPSG:3857), metres."""
+"""Half the circumference of the earth in web mercator (EPSG:3857), in metres."""
 _NUMBER = re.compile("[0-9]{1,8}")
 
 
 class MapTile(NamedTuple):
-    """A tile, counted as XYZ maps do: from the north-west corner, 2**z tiles in a row."""
+    """A tile in the XYZ scheme: x and y count from the north-west corner, and a row has 2**z tiles."""
 
     z: int
     x: int
@@ -35,7 +35,7 @@ class MapTile(NamedTuple):
         return EARTH - (self.y + 1) * self.side
 
     def degrees(self, beyond: float = 0.0) -> tuple[float, float, float, float]:
-        """Return west, south, east and north in degrees, with so many metres beyond each edge."""
+        """Return west, south, east and north in degrees; `beyond` is a buffer in metres on each side."""
         west = (self.left - beyond) / EARTH * 180
         east = (self.left + self.side + beyond) / EARTH * 180
         south, north = self.bottom - beyond, self.bottom + self.side + beyond

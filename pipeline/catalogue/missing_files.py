@@ -1,4 +1,4 @@
-"""What follows for the catalogue from files that are gone; each function is one transaction."""
+"""Updates the catalogue for files that are missing; each function is one transaction."""
 
 from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.empty_sources import QUERIES, delete_removable, find_removable
@@ -8,7 +8,7 @@ from pipeline.definitions.definition import Definition
 
 
 def mark_missing(comparison: Comparison) -> int:
-    """Mark absent files, which stay in their sources; return how many were not marked before."""
+    """Mark absent files as missing and keep them in their sources; return how many were not marked before."""
     with comparison.transaction() as connection:
         names = {"definition": comparison.definition.id}
         return connection.execute(QUERIES["mark"], names).rowcount
@@ -26,7 +26,7 @@ def remove_missing(comparison: Comparison) -> int:
 
 
 def remove_empty_sources(comparison: Comparison, definition: Definition) -> None:
-    """Delete empty sources, except those that a user created or that may get files."""
+    """Delete empty sources, except those that a user created or whose files may still be registered."""
     with comparison.transaction() as connection:
         ids = removable_sources(comparison, definition)
         delete_removable(connection, lock_rows(connection, ids))
@@ -41,7 +41,7 @@ def count_empty_sources(comparison: Comparison, definition: Definition) -> int:
 def removable_sources(comparison: Comparison, definition: Definition) -> list[int]:
     """Return the empty sources of a definition, except those whose files may exist but were not registered.
 
-    A restored source is empty until its files are registered, and nothing else shows that it has files.
+    For example, a restored source is empty until its files are registered.
     """
     by_file, hidden = definition.group == "file", comparison.hidden
     if definition.missing == "keep" or definition.uuid or (hidden and not by_file):

@@ -1,4 +1,4 @@
-"""Organisations and suppliers of definitions: find them by name, and create them only on request."""
+"""Finds organisations and suppliers of definitions by name, and creates them only on request."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -29,19 +29,19 @@ def add_organisation(engine: Engine, name: str) -> UUID:
         raise CatalogueError("an organisation needs a name of 1 to 255 characters")
     rows = execute(engine, QUERIES["add_organisation"], name=name)
     if not rows:
-        raise CatalogueError(f'there is an organisation "{name}" already')
+        raise CatalogueError(f'the organisation "{name}" already exists')
     return UUID(str(rows[0].uuid))
 
 
 def list_organisations(engine: Engine) -> Sequence[Row[Any]]:
-    """Return all organisations by name, with the numbers of their sources and of their users."""
+    """Return all organisations by name, with the number of their sources and of their users."""
     return execute(engine, QUERIES["list_organisations"])
 
 
 def find_owner(engine: Engine, definition: "Definition", *, create: bool = False) -> Owner:
     """Return the organisation and the supplier of a definition; `create` adds them if they are missing.
 
-    Raises CatalogueError that says what to add.
+    Raises CatalogueError with a message that names what to add.
     """
     with begin(engine) as connection:
         name = definition.organisation
@@ -56,7 +56,7 @@ def find_owner(engine: Engine, definition: "Definition", *, create: bool = False
         supplier = find_or_create(connection, "user", definition.supplier, create=create)
         if supplier is None:
             raise CatalogueError(
-                f'there is no user "{definition.supplier}", who is to be the supplier; use --create to add the user'
+                f'the supplier "{definition.supplier}" is not a user; use --create to add the user'
             )
         return Owner(organisation, supplier)
 

@@ -1,4 +1,4 @@
-"""Which files and which bands of a raster source show a window at a time."""
+"""Selects the files and bands of a raster source that show a window at a time."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ QUERIES = queries("pixel_files")
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
 _COLOURS = 3
-"""Bands of bytes that are shown as red, green and blue."""
+"""The bands that a picture of bytes shows as red, green and blue."""
 
 
 def source_statement(uuid: UUID, caller: Caller) -> Select[Any]:
@@ -51,7 +51,7 @@ def choose_files(
 def pixel_files(
     rows: Iterable[Any], time: datetime | None, roots: Sequence[Root], *, picture: bool
 ) -> list[PixelFile]:
-    """Return the chosen files, each with the bands to read at a time; None means the last one."""
+    """Return the chosen files, each with the bands to read for a time; None means the last time."""
     return [
         PixelFile(
             row.uri,
@@ -70,7 +70,10 @@ def pixel_files(
 
 
 def bands_at(row: Any, time: datetime | None, *, picture: bool) -> tuple[int, ...]:
-    """Return the band of a time where each band is a step; otherwise all bands, or for a picture those it shows."""
+    """Return the bands to read, counted from 1.
+
+    If each band is a step, it is the band of the time. Otherwise it is all bands, or for a picture those it shows.
+    """
     times, count = row.times, len(row.bands)
     if count > 1 and len(times) == count:
         by_band = [datetime.fromisoformat(band["time"]) for band in row.bands if band["time"]]
@@ -83,7 +86,7 @@ def bands_at(row: Any, time: datetime | None, *, picture: bool) -> tuple[int, ..
 
 
 def shown_source(graph: Any) -> UUID | None:
-    """Return the raster source that the graph of a layer shows; None where the graph is more than one source."""
+    """Return the raster source that the graph of a layer shows; None if the graph does more than show one source."""
     blocks = graph.get("graph") if isinstance(graph, dict) else None
     if not isinstance(blocks, dict) or len(blocks) != 1:
         return None

@@ -1,6 +1,6 @@
-"""Every reason code and warning, with what it means and what to do about it: one table for pages, commands and docs.
+"""The meaning of every reason code and warning, and the advice for users; used by pages, commands and docs.
 
-`make docs` writes the tables of docs/reason-codes.md and docs/warnings.md from it.
+`make docs` writes the tables of docs/reason-codes.md and docs/warnings.md from this module.
 """
 
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a code means, and what to do about it; code stands between backticks."""
+    """The meaning of a code, and what to do; commands and names in the code are between backticks."""
 
     meaning: str
     advice: str
     needs_check: bool = False
-    """Whether a person has to look at the file of a warning, since its place, nodata or time may be wrong."""
+    """Whether a person must check the file, because its place, nodata or time may be wrong."""
 
 
 REASONS = {
     "not_found": Explanation(
-        "the file does not exist, or not any more, or a link is broken",
+        "the file does not exist, was deleted, or is a broken link",
         "check the name, correct the link, or run again",
     ),
     "permission_denied": Explanation(
-        "this user may not read the file or list the folder, or these credentials may not get the object",
+        "the user may not read the file or list the folder, or the credentials do not allow reading the object",
         "change the permissions; check the credentials",
     ),
     "not_a_file": Explanation(
-        "the name, or that of a sidecar, is a pipe, socket or device",
-        "name a file",
+        "the file or one of its sidecars is a pipe, socket or device",
+        "give the path of a regular file",
     ),
     "not_allowed": Explanation(
         "the file, the target of a link, or a sidecar lies outside the folders, buckets and web servers that may be "
-        "read; or the server of a file redirects to another place",
+        "read; or the web server redirects to another address",
         "allow the folder or the server in `RASTERSOURCES_ROOTS`, or move the file",
     ),
     "empty_file": Explanation(
@@ -39,22 +39,22 @@ REASONS = {
         "copy or download it again",
     ),
     "not_a_geotiff": Explanation(
-        "the content does not begin as a TIFF file does, whatever its name: a VRT, a PNG, an error page",
+        "the content is not a TIFF file, whatever its name: for example a VRT, a PNG or an error page",
         "convert it: `gdal_translate -of GTiff`",
     ),
     "unreadable": Explanation(
         "the header contradicts itself or lacks the lengths of the pixel blocks, GDAL cannot open it, or"
-        " reading it ended the process twice",
+        " reading it crashed the process twice",
         "write it again: `gdal_translate IN OUT`",
     ),
     "truncated": Explanation(
-        "the header names bytes beyond the end of the file: a tile, a strip, a further image, or a tag "
-        "that something depends on",
+        "the header points to bytes beyond the end of the file: a tile, a strip, another image, or a tag "
+        "that is needed",
         "copy or download it again",
     ),
     "over_budget": Explanation(
-        "its header, one tag, its bands, images or pixels exceed a limit",
-        "raise the limit if the file is right",
+        "its header, a tag, its bands, images or pixels exceed a limit",
+        "raise the limit if the file is valid",
     ),
     "timeout": Explanation(
         "reading its header took longer than the time limit",
@@ -65,84 +65,84 @@ REASONS = {
         "run again later; check the URL",
     ),
     "unsuitable_server": Explanation(
-        "the web server of the file sends no ranges of bytes, or neither ETag nor Last-Modified",
+        "the web server of the file does not support byte ranges, or sends neither ETag nor Last-Modified",
         "copy the file to a folder, a bucket or another server",
     ),
     "not_stac": Explanation(
         "a document of a STAC catalogue is not JSON, not STAC, or too large; or the URL of an asset cannot be used",
-        "ask those who publish the catalogue; import what it links to by itself",
+        "ask the publisher of the catalogue, or import the linked documents separately",
     ),
     "changing": Explanation(
-        "it changed since it was listed: it grew, another object has its key, or a sidecar changed",
-        "run again when it is complete",
+        "it changed after it was listed: it grew, its object was replaced, or a sidecar changed",
+        "run again when the file is complete",
     ),
     "multiple_images": Explanation(
-        "it holds several rasters (pages); overviews and masks do not count",
+        "it contains several rasters (pages); overviews and masks do not count",
         "split it: `gdal_translate GTIFF_DIR:2:IN OUT`",
     ),
     "unsupported_dtype": Explanation(
-        "numpy has no type for its pixels (complex integers), or its bands differ in type",
+        "numpy has no type for its pixels (complex integers), or its bands have different types",
         "convert it: `gdal_translate -ot Float32` (`-ot CFloat32` for complex)",
     ),
     "missing_crs": Explanation(
-        "no CRS in the file or its sidecars",
+        "the file and its sidecars have no CRS",
         "assign one in the definition, by `--crs` or with the upload; or set it: `gdal_edit.py -a_srs "
         "EPSG:CODE FILE`",
     ),
     "unsupported_crs": Explanation(
-        "there is a CRS, but it is not tied to the earth (engineering, geocentric, another planet), is "
-        "not understood, or PROJ cannot compute with it",
-        "find out the right one and set it: `gdal_edit.py -a_srs EPSG:CODE FILE`; or override it with "
+        "its CRS is not supported: it is engineering, geocentric or of another planet, it cannot be "
+        "parsed, or PROJ cannot compute with it",
+        "find out the right CRS and set it: `gdal_edit.py -a_srs EPSG:CODE FILE`; or override it with "
         "`crs` and `crs_override`",
     ),
     "no_grid": Explanation(
-        "no geotransform (or only the identity), too few control points, or only RPCs",
-        "`gdal_edit.py -a_ullr`, or orthorectify with `gdalwarp`",
+        "it has no geotransform (or only the identity), too few control points, or only RPCs",
+        "set its bounds with `gdal_edit.py -a_ullr`, or orthorectify it with `gdalwarp`",
     ),
     "gcp_residual": Explanation(
-        "no straight grid fits its control points within the limit",
+        "no affine grid fits its control points within the limit",
         "warp it: `gdalwarp -tps`",
     ),
     "outside_crs_domain": Explanation(
-        "its coordinates have no place on earth in its CRS: they are not finite, or do not survive the "
-        "way to longitude and latitude and back",
+        "its coordinates have no place on earth in its CRS: they are not finite, or a transformation to "
+        "longitude and latitude and back gives other coordinates",
         "check the CRS and the coordinates",
     ),
     "projection_mismatch": Explanation(
-        "its projection is not that of its raster source",
-        "warp it, or give it a source of its own",
+        "its projection differs from that of its raster source",
+        "warp it, or register it in another source",
     ),
     "pixelsize_mismatch": Explanation(
-        "its pixel size is not that of its source",
-        "resample it, or give it a source of its own",
+        "its pixel size differs from that of its source",
+        "resample it, or register it in another source",
     ),
     "dtype_mismatch": Explanation(
-        "its dtype is not that of its source",
-        "convert it, or give it a source of its own",
+        "its dtype differs from that of its source",
+        "convert it, or register it in another source",
     ),
     "missing_time": Explanation(
         "its source is temporal and the file has no time; or the time in the name of a dropped file is not valid",
         'give a pattern for the file name, a time, or `time = "tag"`; rename a dropped file',
     ),
     "unmatched": Explanation(
-        "the path does not match the pattern that groups; the name of a dropped file names no raster "
-        "source, or several; or the path is longer than 2,500 bytes, percent-encoded (the list shows its"
+        "the path does not match the grouping pattern; the name of a dropped file matches no raster "
+        "source, or several; or the percent-encoded path is longer than 2,500 bytes (the list shows its"
         " beginning)",
-        "correct the pattern; shorten the path; name a dropped file by the uuid or supplier_code",
+        "correct the pattern; shorten the path; put the uuid or supplier_code in the name of a dropped file",
     ),
     "not_the_supplier": Explanation(
-        "a dropped file for a source of another supplier",
+        "a dropped file belongs to a source of another supplier",
         "ask the supplier or an administrator",
     ),
     "over_quota": Explanation(
         "the organisation's storage is full",
-        "delete data, or ask for more",
+        "delete data, or ask for a larger quota",
     ),
 }
 """Why files are rejected."""
 WARNINGS = {
     "transform_ignored": Explanation(
-        "a tag, a world file or the file's own tags would place it elsewhere",
+        "another tag, a world file or an `.aux.xml` would place it elsewhere",
         "remove the wrong one",
         needs_check=True,
     ),
@@ -157,47 +157,47 @@ WARNINGS = {
         needs_check=True,
     ),
     "crs_keys_ignored": Explanation(
-        "the keys give the CRS other parameters than its code has",
+        "the parameters of the CRS in the keys differ from those of its code",
         "assign the right CRS",
         needs_check=True,
     ),
     "nodata_ignored": Explanation(
-        "the tag has another nodata than the `.aux.xml`",
+        "the tag has another nodata value than the `.aux.xml`",
         "remove the wrong one",
     ),
     "area_or_point_ignored": Explanation(
-        "`.aux.xml` or GDAL_METADATA contradict the keys on Area or Point",
+        "`.aux.xml` or GDAL_METADATA contradict the key for Area or Point",
         "remove it",
     ),
     "metadata_unreadable": Explanation(
-        "GDAL_METADATA is not the XML that GDAL writes; a time in it is lost",
+        "GDAL_METADATA is not the XML that GDAL writes; a time in it is ignored",
         "write it again",
     ),
     "rotated_grid": Explanation(
         "the grid is rotated or sheared",
-        "nothing; warp it if a reader cannot handle it",
+        "nothing; warp it if other software cannot read it",
     ),
     "fitted_to_control_points": Explanation(
-        "the grid was fitted; the residual is in the message",
+        "the grid was fitted to control points; the message has the residual",
         "warp the file for an exact grid",
     ),
     "control_points_ignored": Explanation(
         "the file or its `.aux.xml` has control points that were not used",
-        "remove them, or the grid that was used",
+        "remove the control points, or the grid that was used",
     ),
     "crs_differs_from_code": Explanation(
-        "the parameters are not those of the code that the file names",
+        "the parameters of the CRS are not those of the code that the file names",
         "assign the right CRS",
         needs_check=True,
     ),
     "unknown_datum": Explanation(
-        "no operation to WGS 84 is known here",
-        "assign a CRS with a datum if it is known",
+        "PROJ has no operation from its CRS to WGS 84",
+        "assign a CRS with a datum if you know it",
         needs_check=True,
     ),
     "outside_area_of_use": Explanation(
         "the middle of the raster lies outside the CRS's area of use",
-        "check the CRS and the coordinates: degrees in a CRS that counts metres, such as RD, end up far away",
+        "check the CRS and the coordinates: degrees in a CRS in metres, such as RD, lead to a place far away",
         needs_check=True,
     ),
     "latitude_clamped": Explanation(
@@ -209,18 +209,18 @@ WARNINGS = {
         "nothing",
     ),
     "impossible_time": Explanation(
-        "there is no such date, hour or day of the year; it is outside the years 1 to 9999; or the "
-        "clocks of the zone skip it",
+        "the date, hour or day of the year does not exist; the year is outside 1 to 9999; or the "
+        "clocks of the time zone skip the time",
         "correct the name, the tag or the pattern",
         needs_check=True,
     ),
     "ambiguous_time": Explanation(
-        "the pattern finds several times, the clocks of the zone show it twice, or several dimensions of"
-        " netCDF are times",
-        "make the pattern or the tags tell one time",
+        "the pattern finds several times, the clocks of the time zone show the time twice, or several "
+        "netCDF dimensions are times",
+        "change the pattern or the tags so that they give a single time",
     ),
     "unreadable_time": Explanation(
-        "a tag, group, number or unit that should be a time is not",
+        "a tag, group, number or unit that should be a time is not one",
         "correct the tag; or give a pattern, or a time",
         needs_check=True,
     ),
@@ -233,62 +233,62 @@ WARNINGS = {
         "give all bands a time, or none",
     ),
     "no_civil_time": Explanation(
-        "the times are in a calendar with other days than civil time; the message names it",
+        "the times are in a calendar whose days differ from civil time; the message names it",
         "give a pattern, or a time",
     ),
     "calendar_converted": Explanation(
-        "the times are dates of the Julian calendar; they are shown in the Gregorian one",
+        "the times are dates of the Julian calendar; they were converted to the Gregorian one",
         "nothing",
     ),
     "crs_assigned": Explanation(
-        "the file has no CRS and got this one",
+        "the file has no CRS, and the assigned one was used",
         "nothing; set the CRS in the file to end the warning: `gdal_edit.py -a_srs EPSG:CODE FILE`",
     ),
     "crs_overridden": Explanation(
-        "the CRS of the file, usable or not, was replaced (`crs_override`)",
+        "the CRS of the file was replaced by the assigned one (`crs_override`)",
         "nothing; set the CRS in the file to end the warning: `gdal_edit.py -a_srs EPSG:CODE FILE`",
     ),
     "crs_kept": Explanation(
-        "the file has another CRS, and keeps it",
-        "check which of the two is right; `crs_override` replaces that of the file",
+        "the file has another CRS than the assigned one, and keeps it",
+        "check which of the two is right; `crs_override` replaces the CRS of the file",
         needs_check=True,
     ),
     "nodata_assigned": Explanation(
-        "the file has no nodata and got this one",
+        "the file has no nodata value, and the assigned one was used",
         "nothing",
     ),
     "nodata_kept": Explanation(
-        "the file has another nodata, and keeps it",
+        "the file has another nodata value than the assigned one, and keeps it",
         "check which of the two is right",
     ),
     "nodata_not_assigned": Explanation(
-        "no pixel of the file's type can have this nodata",
-        "assign a nodata that the type can hold",
+        "pixels of the file's type cannot have the assigned nodata value",
+        "assign a nodata value that the type can hold",
     ),
     "bit_depth": Explanation(
-        "its pixels have an odd number of bits, and are read into the next wider type",
+        "its pixels have an unusual number of bits, and are read as the next wider type",
         "nothing",
     ),
     "nodata_differs": Explanation(
         "its bands have different nodata values",
-        "nothing; give all bands one value if a reader cannot handle it",
+        "nothing; give all bands one value if other software cannot read it",
     ),
     "nodata_unreadable": Explanation(
-        "its nodata is not a number",
+        "its nodata value is not a number",
         "set it: `gdal_edit.py -a_nodata VALUE FILE`",
         needs_check=True,
     ),
     "nodata_decimal_comma": Explanation(
-        "its nodata has a decimal comma",
+        "its nodata value has a decimal comma",
         "set it: `gdal_edit.py -a_nodata VALUE FILE`",
     ),
     "nodata_out_of_range": Explanation(
-        "no pixel of its type can have its nodata",
+        "pixels of its type cannot have its nodata value",
         "set it: `gdal_edit.py -a_nodata VALUE FILE`",
         needs_check=True,
     ),
     "mask": Explanation(
-        "a mask or an alpha band, not nodata, marks missing pixels",
+        "a mask or an alpha band marks missing pixels, instead of a nodata value",
         "nothing",
     ),
     "sidecar_transform": Explanation(
@@ -300,11 +300,11 @@ WARNINGS = {
         "keep the sidecar beside the file",
     ),
     "sidecar_fill_value": Explanation(
-        "its nodata comes from a sidecar",
+        "its nodata value comes from a sidecar",
         "keep the sidecar beside the file",
     ),
     "sidecar_unreadable": Explanation(
-        "a sidecar is broken, and is not read",
+        "a sidecar is broken and was ignored",
         "remove it or write it again",
     ),
     "broken_overviews": Explanation(
@@ -313,20 +313,20 @@ WARNINGS = {
         needs_check=True,
     ),
     "overviews_elsewhere": Explanation(
-        "its metadata name another file for the overviews, which is not opened",
+        "its metadata name another file for the overviews; that file is not opened",
         "build its overviews: `gdaladdo`",
     ),
     "tag_beyond_end": Explanation(
-        "a tag beyond the end of the file is left out; all pixels are there",
+        "a tag beyond the end of the file was ignored; all pixels are present",
         "copy or download it again",
         needs_check=True,
     ),
     "gdal_warning": Explanation(
-        "GDAL reads it with a warning",
+        "GDAL warned when it read the file",
         "read the message",
     ),
     "undecodable_descriptions": Explanation(
-        "descriptions of bands are not UTF-8, and are left out",
+        "descriptions of bands are not UTF-8 and were ignored",
         "nothing",
     ),
     "interval_contradicted": Explanation(
@@ -334,11 +334,11 @@ WARNINGS = {
         "correct the interval, or look for missing files: `rastersources sources gaps`",
     ),
     "no_statistics": Explanation(
-        "its statistics would cost too much",
+        "computing its statistics would take too long",
         "raise the limit, or build overviews",
     ),
 }
-"""What is doubtful about files that are registered."""
+"""Doubtful facts about registered files."""
 
 
 def explain(code: str) -> Explanation:

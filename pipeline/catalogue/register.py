@@ -1,4 +1,4 @@
-"""Write what was read: one transaction per batch, set-based, idempotent by URI and fingerprint."""
+"""Writes files that were read: one transaction per batch, set-based, idempotent by URI and fingerprint."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -35,14 +35,14 @@ class BatchItem:
     file: StoredFile | None
     """None when it could not be listed."""
     result: FileRow | Rejection | None
-    """What reading gave; None for an unchanged file whose source has the fields of an earlier definition."""
+    """The result of reading; None for an unchanged file whose source has the fields of an earlier definition."""
     moved_from: str | None = None
-    """The URI under which it was known before, if it moved."""
+    """Its former URI, if it moved."""
 
 
 @dataclass(frozen=True)
 class GroupMove:
-    """A file that moved, with its group before and after."""
+    """A file that moved, with its groups before and after the move."""
 
     before: SourceGroup
     after: SourceGroup
@@ -52,27 +52,27 @@ class GroupMove:
 
 @dataclass
 class Batch:
-    """The items of a batch, sorted, with the groups that their files belong to."""
+    """The items of a batch, sorted by what has to be done, with the groups of their files."""
 
     definition: Definition
     read: list[tuple[str, FileRow]] = field(default_factory=list)
     """Files to write, with the key of their group."""
     rejected: list[tuple[Rejection, str | None]] = field(default_factory=list)
-    """Rejections with the key of their group, None when the path does not say it."""
+    """Rejections with the key of their group, or None if the path does not have it."""
     names: dict[str, str] = field(default_factory=dict)
     """SourceGroup key -> name of the source, from the first file of the group."""
     moves: list[GroupMove] = field(default_factory=list)
     outdated: int = 0
 
     def add(self, item: BatchItem) -> None:
-        """Sort an item in."""
+        """Add an item."""
         match item:
             case BatchItem(StoredFile() as file, FileRow() as row):
                 self._add_row(file, row, item.moved_from)
             case BatchItem(StoredFile() as file, None):
                 self.outdated += 1
                 if self.definition.group != BY_COLLECTION:
-                    # at the end all sources get the new fields
+                    # by collection, the end of the run updates all sources instead
                     group = group_of(self.definition, file)
                     self.names.setdefault(group.key, group.name)
             case BatchItem(file, Rejection() as rejection):
@@ -89,7 +89,7 @@ class Batch:
         self.read.append((group.key, row))
         self.names.setdefault(group.key, group.name)
         if moved_from is not None:
-            # only single-file sources follow a rename, and the pattern need not fit the old name
+            # only single-file sources follow a rename; otherwise the old name may not match the pattern
             before = group
             if self.definition.group == "file":
                 old = replace(file, uri=moved_from, real_path=path_of(moved_from))
@@ -102,7 +102,7 @@ class Batch:
         return [files[key] == 1 for key in self.names]
 
     def report(self, withheld: Collection[str], misfits: Sequence[Rejection]) -> RunReport:
-        """Return what was written; `withheld` are URIs of files that were not, `misfits` files that do not fit."""
+        """Return the report; `withheld` are URIs of files that users deleted, `misfits` files that do not fit."""
         rejected = [*(rejection for rejection, _ in self.rejected), *misfits]
         lost = {rejection.uri for rejection in rejected} | set(withheld)
         written = [row for _, row in self.read if row.uri not in lost]
@@ -118,7 +118,7 @@ class Batch:
 
     @property
     def group_keys(self) -> dict[str, str | None]:
-        """URI of each file -> key of its group; moved files stand under both URIs."""
+        """URI of each file -> key of its group; moved files have both URIs."""
         return {
             **{rejection.uri: key for rejection, key in self.rejected},
             **{row.uri: key for key, row in self.read},
@@ -129,9 +129,9 @@ class Batch:
 def register_batch(
     engine: Engine, definition: Definition, owner: Owner, items: Sequence[BatchItem]
 ) -> RunReport:
-    """Write one batch in one transaction, and return what was registered and rejected.
+    """Write one batch in one transaction, and return the report.
 
-    Raises TransientError when the database is away, CatalogueError when it rejects the batch.
+    Raises TransientError when the database does not answer, CatalogueError when it rejects the batch.
     """
     batch = Batch(definition)
     for item in items:
@@ -141,16 +141,16 @@ def register_batch(
             withheld, misfits = _write(connection, owner, batch)
             report = batch.report(withheld, misfits)
             count_batch(connection, report)
-    except (psycopg.DatabaseError, DBAPIError) as error:  # an absent one is a TransientError
+    except (psycopg.DatabaseError, DBAPIError) as error:  # a lost connection is a TransientError
         reason = database_reason(error)
         raise CatalogueError(
-            f'the database does not take what "{definition.id}" says of its files ({reason})'
+            f'the database rejects the files of "{definition.id}" ({reason})'
         ) from error
     return report
 
 
 def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str], list[Rejection]]:
-    """Write a batch; return the URIs that are withheld, and the files that do not fit their source."""
+    """Write a batch; return the URIs of files that users deleted, and the files that do not fit their source."""
     definition = batch.definition
     parameters: dict[str, Any] = {
         **source_parameters(definition, owner),
@@ -164,7 +164,7 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
 
     with lock_sources(connection, execute("find_sources").scalars()) as sources:
         stage(connection, batch.read, definition.id, definition.reading_hash())
-        # in sources of several files a file that moves leaves other files behind
+        # a source of several files does not move with one of them
         if batch.moves and definition.group == "file":
             execute("move_groups", **_move_parameters(batch.moves))
         new = set(execute("upsert_sources", alone=batch.alone_in_group()).scalars()) - {None}
@@ -174,7 +174,7 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
         withheld = set(execute("withhold_files").scalars())
         if withheld:
             sources |= lock_rows(connection, new)
-        left, added_by = _leave_former_sources(execute, batch) if sources else (set(), {})
+        former, added_by = _leave_former_sources(execute, batch) if sources else (set(), {})
         execute("assign_sources")
         write_staged(connection)
         if batch.moves:
@@ -187,27 +187,27 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
         execute("forget_rejections", misfits=misfit_uris)
         execute("forget_tombstones", misfits=misfit_uris)
         upsert_rejections(connection, parameters, batch.rejected)
-    if left:
-        delete_removable(connection, left)
+    if former:
+        delete_removable(connection, former)
     return withheld, misfits
 
 
 def _leave_former_sources(
     execute: Callable[..., Any], batch: Batch
 ) -> tuple[set[int], dict[str, int | None]]:
-    """Take files that moved, were rejected or changed their group out of their sources.
+    """Remove files that moved, were rejected or changed their group from their former sources.
 
-    Returns these sources, and URI -> the run that added the file.
+    Returns the ids of these sources, and URI -> the run that added the file.
     """
     group_keys = batch.group_keys
-    left = {
+    former = {
         source
         for uri, source, key in execute("find_former_sources")
         if group_keys.get(uri) not in (None, key)
     }
     gone = [rejection.uri for rejection, _ in batch.rejected if rejection.seen]
     removed = execute("remove_files", withdrawn=[*gone, *(move.old_uri for move in batch.moves)])
-    return left, {row.uri: row.added_by for row in removed}
+    return former, {row.uri: row.added_by for row in removed}
 
 
 def _move_parameters(moves: Sequence[GroupMove]) -> dict[str, list[str]]:
@@ -224,7 +224,7 @@ def upsert_rejections(
     parameters: dict[str, Any],
     rejected: Sequence[tuple[Rejection, str | None]],
 ) -> None:
-    """Keep rejections with their group keys; `parameters` has definition, organisation_id and reading_hash."""
+    """Store rejections with their group keys; `parameters` has definition, organisation_id and reading_hash."""
     if not rejected:
         return
     by_uri = {rejection.uri: (rejection, key) for rejection, key in rejected}
@@ -244,13 +244,13 @@ def require_time(
     file: FileRow,
     advice: str = "give a time, or a pattern that finds it in the path",
 ) -> None:
-    """Raise MissingTime when the source is a series in time and the file has no time."""
+    """Raise MissingTime when the source is a time series and the file has no time."""
     if temporal and file.undated:
         raise MissingTime(f"{file.undated}; {advice}")
 
 
 def group_key_of(definition: Definition, file: StoredFile | None) -> str | None:
-    """Return the key of the group of a file that was not read; None when its path does not say it."""
+    """Return the key of the group of a file that was not read; None if its path does not determine it."""
     if file is None or definition.group == BY_COLLECTION:
         return None
     try:
@@ -260,7 +260,7 @@ def group_key_of(definition: Definition, file: StoredFile | None) -> str | None:
 
 
 def source_parameters(definition: Definition, owner: Owner) -> dict[str, Any]:
-    """Return the fields of a definition that its raster sources get, and its hashes."""
+    """Return the fields that a definition gives its raster sources, and its hashes."""
     return {
         "definition": definition.id,
         "uuid": definition.uuid,

@@ -1,4 +1,4 @@
-"""The files that runs could not register: list them, or have the next run read them again."""
+"""Lists the files that runs could not register, and makes the next run read them again."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def retry(
     code: str | None = None,
     definition: str | None = None,
 ) -> int:
-    """Let the next runs read rejected files again, all or by URI or number, and return how many.
+    """Make the next runs read rejected files again, all of them or by URI or id, and return how many.
 
     Raises CatalogueError when a file is not among the rejected files.
     """
@@ -39,6 +39,6 @@ def retry(
         unknown += [uri for uri in uris or () if uri not in known_uris]
         if unknown:
             raise CatalogueError(
-                f"{unknown[0]} is not among the rejected files; see: rastersources rejected list"
+                f"{unknown[0]} is not a rejected file; list them with: rastersources rejected list"
             )
     return len(rows)

@@ -1,6 +1,6 @@
-"""Place registered files again, from their stored grids, under the present PROJ and policy.
+"""Places registered files again from their stored grids, with the present version of PROJ and the present policy.
 
-Grids that many files share are placed once. All files and sources are then changed in one transaction.
+A grid that many files share is placed once. Then all files and sources are updated in one transaction.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +21,11 @@ from pipeline.raster.placement.georeference import georeference_stored_grid
 
 QUERIES = queries("reproject")
 NOISE_METRES = 1e-6
-"""Shifts up to this length come from rounding on another machine and do not count."""
+"""Shifts up to this length are ignored, because rounding differs between machines."""
 BATCH_SIZE = 500
-"""Rows in memory at a time."""
+"""Number of rows in memory at a time."""
 PLACE_WARNINGS = ["partly_off_earth", "outside_area_of_use", "unknown_datum"]
-"""Codes of the warnings that follow from operation and bounds, not from the grid alone."""
+"""Codes of warnings that depend on the operation and the bounds, not only on the grid."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class MovedSource:
     files: int
     """The number of its files that move."""
     metres: float
-    """The longest way that a corner of their bounds moves."""
+    """The longest shift of a corner of their bounds in metres."""
 
 
 @dataclass(frozen=True)
 class ReprojectSummary:
-    """What was found, and changed unless the run was dry."""
+    """The changes that were found, and made unless it was a dry run."""
 
     sources: int
     """Sources with files that move."""
@@ -56,10 +56,10 @@ class ReprojectSummary:
 def reproject(
     engine: Engine, policy: str, *, dry_run: bool, report: Callable[[MovedSource | Rejection], None]
 ) -> ReprojectSummary:
-    """Bring the place of all registered files up to date; open none of them.
+    """Update the place of all registered files without opening them.
 
-    `report` gets each source that moves, the farthest first, and each file that cannot be placed any more and stays
-    as it is. A dry run changes no row.
+    `report` is called with each source that moves, the farthest first, and with each file that cannot be placed any
+    more; such a file keeps its place. A dry run changes no rows.
     """
     with begin(engine) as connection:
         connection.execute(QUERIES["create_grids"])
@@ -106,7 +106,7 @@ def _place_grids(connection: Connection, policy: str) -> None:
 
 
 def _place(grid: Row[Any], policy: str) -> list[Mapping[str, Any]]:
-    """Return the row of a grid in `placed`; none where its place is still the stored one. Raises RasterError."""
+    """Return the row of a grid for `placed`; an empty list if its place has not changed. Raises RasterError."""
     transform = Affine(*grid.transform)
     place = georeference_stored_grid(transform, grid.width, grid.height, grid.wkt, policy)
     bounds = Bounds(grid.west, grid.south, grid.east, grid.north)

@@ -1,4 +1,4 @@
-"""What filters find, as a stream of rows: for people at a command line, who see everything or what a user sees."""
+"""Streams the raster sources that filters find, for the command line: all of them, or those that a user may read."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,19 +16,19 @@ from pipeline.definitions.durations import format_interval, format_time
 
 QUERIES = queries("search")
 ROWS_AT_ONCE = 1000
-"""Rows that are fetched from the database in one go; this bounds the memory of a search."""
+"""Number of rows that are fetched at once; this bounds the memory of a search."""
 DIGITS = 15
-"""Digits behind the point of degrees, as many as a number has."""
+"""Decimals of degrees, as many as a floating-point number has."""
 SHOWN = (
     "uuid", "name", "organisation", "access_modifier", "supplier", "supplier_code", "description", "temporal",
     "interval", "first_value_timestamp", "last_value_timestamp", "west", "south", "east", "north", "projection",
     "pixelsize_x", "pixelsize_y", "dtype", "fill_value", "size", "file_count", "created", "last_modified",
 )  # fmt: skip
-"""What is shown of a source, in this order; names are those of the API where it has them."""
+"""The columns that are shown of a source, in this order; the names are those of the API if it has them."""
 
 
 def find_caller(connection: Connection, username: str | None) -> Caller:
-    """Return a user as a caller of the API; without a name, an administrator of all organisations.
+    """Return a user as a caller of the API; without a name, return an administrator of all organisations.
 
     Raises CatalogueError when no user has that name.
     """
@@ -42,26 +42,26 @@ def find_caller(connection: Connection, username: str | None) -> Caller:
 
 
 def count_sources(
-    connection: Connection, caller: Caller, where: Sequence[ColumnElement[bool]]
+    connection: Connection, caller: Caller, conditions: Sequence[ColumnElement[bool]]
 ) -> int:
-    """Return how many sources fulfil the conditions."""
-    return int(connection.execute(count_statement(RASTER_SOURCES, caller, where)).scalar_one())
+    """Return the number of sources that meet the conditions."""
+    return int(connection.execute(count_statement(RASTER_SOURCES, caller, conditions)).scalar_one())
 
 
 def sources_statement(
-    caller: Caller, where: Sequence[ColumnElement[bool]], ordering: str, limit: int | None
+    caller: Caller, conditions: Sequence[ColumnElement[bool]], ordering: str, limit: int | None
 ) -> Select[Any]:
-    """Select the sources that fulfil the conditions; the last column is the extent as GeoJSON.
+    """Select the sources that meet the conditions; the last column is the extent as GeoJSON.
 
     Raises BadValue for an unknown order.
     """
     order = in_order(sort_keys(RASTER_SOURCES, ordering, caller))
     visible = RASTER_SOURCES.visible(caller)
-    return _shown_columns().where(visible, *where).order_by(*order).limit(limit)
+    return _shown_columns().where(visible, *conditions).order_by(*order).limit(limit)
 
 
 def stream(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
-    """Yield the rows of a statement, by a cursor of the server."""
+    """Yield the rows of a statement from a server-side cursor."""
     return iter(connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement))
 
 
@@ -76,7 +76,7 @@ def _shown_columns() -> Select[Any]:
 
 
 def source_values(row: Row[Any]) -> dict[str, Any]:
-    """Return a row as flat values, with the words of the API for the access modifier and the interval."""
+    """Return a row as flat values; access modifier and interval have the form of the API."""
     return {
         **dict(zip(SHOWN, row, strict=False)),
         "access_modifier": Access(row.access_modifier).name,
@@ -85,14 +85,14 @@ def source_values(row: Row[Any]) -> dict[str, Any]:
 
 
 def source_document(row: Row[Any]) -> dict[str, Any]:
-    """Return a row as an object in the words of the API."""
+    """Return a row as a JSON object in the form of the API."""
     values = source_values(row)
     bounds = {side: values.pop(side) for side in ("west", "east", "north", "south")}
     return {**values, "spatial_bounds": None if row.west is None else bounds}
 
 
 def plain_value(value: Any) -> Any:
-    """Return a value for a table or for CSV: times in ISO 8601, the parts of a list with blanks between."""
+    """Return a value for a table or for CSV: times in ISO 8601, lists with blanks between their parts."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

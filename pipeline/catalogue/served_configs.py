@@ -1,4 +1,4 @@
-"""The sources.toml files that an operator serves. Runs of deployments may read no others."""
+"""Records which sources.toml files an operator serves. Runs of deployments may read only these."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from pipeline.errors import CatalogueError
 
 
 def record_config(engine: Engine, config: Path, *, create: bool) -> None:
-    """Let runs of deployments read a sources.toml; `create` lets them add organisations and suppliers."""
+    """Allow runs of deployments to read a sources.toml; with `create` they may add organisations and suppliers."""
     statement = insert(served_configs).values(path=str(config), may_create=create)
     newer = {"may_create": create, "served": func.now()}
     execute(engine, statement.on_conflict_do_update(index_elements=["path"], set_=newer))
 
 
 def forget_config(engine: Engine, config: Path) -> None:
-    """Let runs of deployments no longer read a sources.toml."""
+    """Forbid runs of deployments to read a sources.toml."""
     execute(engine, delete(served_configs).where(served_configs.c.path == str(config)))
 
 

@@ -1,6 +1,6 @@
-"""All facts of one raster source, and a drawing of its footprint.
+"""Reads all facts of one raster source, and draws its footprint as text.
 
-Nothing here composes SQL: the libraries of geometries take longer to import than the command that shows this runs.
+This module composes no SQL, because importing the geometry libraries takes longer than the command that uses it.
 """
 
 from contextlib import suppress
@@ -18,40 +18,42 @@ from pipeline.errors import CatalogueError
 QUERIES = queries("source_facts")
 MOST_CANDIDATES = 10
 MOST_SHAPES = 1000
-"""Different footprints of one source that are drawn at most."""
+"""Maximum number of different footprints that are drawn."""
 SIDES = "west", "south", "east", "north"
 
 
 def find_source(engine: Engine, name: str) -> int:
-    """Return the id of the source with a uuid or a name, or of the only one whose name holds this text.
+    """Return the id of the source with this uuid or name, or of the only source whose name contains this text.
 
     Raises CatalogueError that names the candidates.
     """
     most = MOST_CANDIDATES + 1
-    found = execute(engine, QUERIES["find_source"], name=name, uuid=uuid_of(name), most=most)
-    if len(found) == 1:
-        return int(found[0].id)
-    if not found:
+    candidates = execute(engine, QUERIES["find_source"], name=name, uuid=uuid_of(name), most=most)
+    if len(candidates) == 1:
+        return int(candidates[0].id)
+    if not candidates:
         verb = "has the uuid" if uuid_of(name) else "is called"
         raise CatalogueError(
             f'no raster source {verb} "{name}"; search for a part of the name with: '
             "rastersources search --name-icontains TEXT"
         )
-    lines = [f"  {row.uuid}  {row.name}  ({row.organisation})" for row in found[:MOST_CANDIDATES]]
-    more = ["  ... and more"] if len(found) > MOST_CANDIDATES else []
+    lines = [
+        f"  {row.uuid}  {row.name}  ({row.organisation})" for row in candidates[:MOST_CANDIDATES]
+    ]
+    more = ["  ... and more"] if len(candidates) > MOST_CANDIDATES else []
     message = f'"{name}" fits several raster sources; give the uuid of one:'
     raise CatalogueError("\n".join([message, *lines, *more]))
 
 
 def uuid_of(name: str) -> UUID | None:
-    """Return a name as a uuid; None if it is not one."""
+    """Return a name as a uuid; None if it is not a uuid."""
     with suppress(ValueError):
         return UUID(name)
     return None
 
 
 def describe_source(engine: Engine, source_id: int, most_files: int | None) -> dict[str, Any]:
-    """Return all facts of a source in the words of the API, its warnings, what uses it, and its first files."""
+    """Return the facts of a source in the form of the API, with its warnings, dependents and first files."""
     parameters = {"source": source_id, "most": most_files}
     names = "describe_source", "count_warnings", "list_files"
     with begin(engine) as connection:
@@ -74,9 +76,9 @@ def describe_source(engine: Engine, source_id: int, most_files: int | None) -> d
 def draw_footprint(
     engine: Engine, source_id: int, columns: int, rows: int
 ) -> tuple[list[str], bool]:
-    """Return the footprints of the files of a source, which has bounds, in its bounds, and whether all are drawn.
+    """Draw the footprints of the files of a source within its bounds; the source must have bounds.
 
-    They are lines of characters, north above: `#` where a file lies, `.` elsewhere.
+    Returns lines of text, with north at the top (`#` where a file lies, `.` elsewhere), and whether all shapes are drawn.
     """
     parameters = {"source": source_id, "columns": columns, "rows": rows, "most": MOST_SHAPES}
     lines = execute(engine, QUERIES["draw_footprint"], **parameters)

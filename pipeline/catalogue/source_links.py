@@ -1,4 +1,4 @@
-"""The tables that store which raster sources a layer, a label type or a scenario uses."""
+"""The link tables: the raster sources that each layer, label type and scenario uses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,12 @@ from pipeline.database.tables import (
 
 @dataclass(frozen=True, eq=False)
 class SourceLinks:
-    """A table of pairs: the id of an owner, and the uuid of a raster source that the owner uses."""
+    """A link table: the id of a layer, label type or scenario (the owner), and the uuid of a source that it uses."""
 
     table: Table
     owners: Table
     from_graph: bool = True
-    """Whether a trigger writes the links from the graph in the column `source`; otherwise the API writes them."""
+    """Whether a trigger writes the links, from the graph in the column `source`; otherwise the API writes them."""
 
     @property
     def owner_id(self) -> Column[Any]:

@@ -22,7 +22,7 @@ from pipeline.catalogue.lookups import (
 )
 
 NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
-"""A number, as a regular expression that all languages understand."""
+"""A number as a regular expression for any language."""
 COORDINATE = f"{BLANK}*{NUMBER}{BLANK}*"
 POLYGON = re.compile(
     r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL | re.ASCII
@@ -32,25 +32,25 @@ BOX_PATTERN = optional_pattern(
     f"{','.join([COORDINATE] * 4)}|(({any_case_pattern('SRID')}=|{any_case_pattern('EPSG')}:)?4326;)?"
     f"{BLANK}*{any_case_pattern('POLYGON')}[^\\u0000]*"
 )
-"""Points and boxes as regular expressions of JSON Schema. They do not check the range of numbers."""
+"""Points and boxes as regular expressions for JSON Schema. They do not check the range of numbers."""
 CURVED = re.compile("CIRCULARSTRING|CURVE|SURFACE", re.IGNORECASE)
 MAX_DEPTH = 32
-"""Levels of brackets in a geometry; an ordinary one has at most five."""
+"""Maximum levels of brackets in a geometry; ordinary geometries have at most five."""
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)
-"""Degrees by which a geometry may have to be shifted into -180..180."""
+"""Degrees by which a geometry may be shifted into -180..180."""
 
 
 def in_bbox(value: str) -> BoundTest:
     """Find the sources that intersect west,south,east,north; west > east crosses the antimeridian.
 
-    lizard-connector writes a box as a polygon in WKT, with or without its SRID.
+    A box may also be a polygon in WKT, with or without its SRID, because lizard-connector writes it so.
     """
     if polygon := POLYGON.fullmatch(value):
         return in_geometry(polygon[1])
     west, south, east, north = _numbers(value, 4, "west,south,east,north")
     _check_latitudes(south, north)
     if south > north:
-        raise BadValue("The south of the box lies above its north.")
+        raise BadValue("The south of the box must not be greater than its north.")
     return _box(west, south, east, north)
 
 
@@ -62,7 +62,7 @@ def at_point(value: str) -> BoundTest:
 
 
 def in_geometry(value: str) -> BoundTest:
-    """Find the sources that intersect a geometry in GeoJSON or WKT; its longitudes may lie in -540..540."""
+    """Find the sources that intersect a geometry in GeoJSON or WKT, with longitudes in -540..540."""
     return BoundTest(_intersects_shapes, shifted_shapes(parse_geometry(value)))
 
 
@@ -72,18 +72,18 @@ def _intersects_shapes(source: FromClause, shapes: Sequence[Any], _: Caller) -> 
 
 
 def shifted_shapes(shape: shapely.Geometry) -> tuple[str, ...]:
-    """Return the copies of a shape that together have all of it within -180..180, as EWKB in hexadecimal digits."""
+    """Return copies of a shape whose parts within -180..180 together cover it, as hexadecimal EWKB."""
     return tuple(map(shape_text, _shift_into_range(shape)))
 
 
 def shape_text(shape: shapely.Geometry) -> str:
-    """Return a shape in WGS 84 as EWKB in hexadecimal digits."""
+    """Return a shape in WGS 84 as hexadecimal EWKB."""
     text: str = shapely.to_wkb(shapely.set_srid(shape, 4326), hex=True, include_srid=True)
     return text
 
 
 def _numbers(value: str, count: int, names: str) -> list[float]:
-    """Parse `count` finite numbers between commas."""
+    """Parse `count` finite numbers with commas between them."""
     parts = [part.strip() for part in value.split(",")]
     if len(parts) == count and all(re.fullmatch(NUMBER, part) for part in parts):
         numbers = [float(part) for part in parts]
@@ -94,13 +94,13 @@ def _numbers(value: str, count: int, names: str) -> list[float]:
 
 def _check_latitudes(*latitudes: float) -> None:
     if any(abs(latitude) > 90 for latitude in latitudes):
-        raise BadValue("Latitudes lie between -90 and 90 degrees.")
+        raise BadValue("Latitudes must lie from -90 to 90 degrees.")
 
 
 def _check_longitudes(*longitudes: float) -> None:
-    """Raise BadValue beyond 540 degrees: a map that was panned around the world asks for up to one turn more."""
+    """Raise BadValue beyond 540 degrees; a map that was panned around the world sends up to one turn more than 180."""
     if any(abs(longitude) > 540 for longitude in longitudes):
-        raise BadValue("Longitudes lie between -180 and 180 degrees.")
+        raise BadValue("Longitudes must lie from -180 to 180 degrees.")
 
 
 def _box(west: float, south: float, east: float, north: float) -> BoundTest:
@@ -110,14 +110,14 @@ def _box(west: float, south: float, east: float, north: float) -> BoundTest:
 
 
 def _intersects_box(source: FromClause, values: Sequence[Any], _: Caller) -> ColumnElement[bool]:
-    """Test against a box, given as south, north, and the ends of each interval of longitudes."""
+    """Test against a box; the values are south, north, and the two ends of each interval of longitudes."""
     south, north, *ends = values
     pieces = zip(ends[::2], ends[1::2], strict=True)
     return or_(*(_intersects_piece(source, low, high, south, north) for low, high in pieces))
 
 
 def _cut_at_antimeridian(west: float, east: float) -> list[tuple[float, float]]:
-    """Return intervals of longitudes within -180..180 that do not cross the antimeridian."""
+    """Return one or two intervals of longitudes within -180..180 that do not cross the antimeridian."""
     if east - west >= 360:
         return [(-180.0, 180.0)]
     west, east = math.remainder(west, 360), math.remainder(east, 360)  # exact, within -180..180
@@ -132,7 +132,7 @@ def _cut_at_antimeridian(west: float, east: float) -> list[tuple[float, float]]:
 def _intersects_piece(
     source: FromClause, low: Any, high: Any, south: Any, north: Any
 ) -> ColumnElement[bool]:
-    """Test the extent by its index first, and then the bounds exactly.
+    """Test the extent with its index first, and then the bounds exactly.
 
     The index has float32 boxes, and the box of a source across the antimeridian is the whole turn. ST_Intersects
     is not usable for boxes without an area.
@@ -149,7 +149,7 @@ def _intersects_piece(
 
 
 def parse_geometry(value: str) -> shapely.Geometry:
-    """Parse GeoJSON or WKT into a geometry in two dimensions; raise BadValue unless it is valid and on earth."""
+    """Parse GeoJSON or WKT in degrees into a two-dimensional geometry; raise BadValue unless it is valid."""
     text = value.strip()
     try:
         with np.errstate(over="raise"):
@@ -161,7 +161,7 @@ def parse_geometry(value: str) -> shapely.Geometry:
     except (shapely.errors.ShapelyError, ValueError, FloatingPointError) as error:
         raise BadValue("Must be a geometry in GeoJSON or WKT, in degrees.") from error
     if shape is None or shape.is_empty or not all(map(math.isfinite, shape.bounds)):
-        raise BadValue("Must be a geometry in GeoJSON or WKT that holds at least one point.")
+        raise BadValue("Must be a geometry in GeoJSON or WKT with at least one point.")
     if not shape.is_valid:
         raise BadValue(f"The geometry is not valid: {shapely.is_valid_reason(shape)}.")
     west, south, east, north = shape.bounds
@@ -171,7 +171,7 @@ def parse_geometry(value: str) -> shapely.Geometry:
 
 
 def _shift_into_range(shape: shapely.Geometry) -> list[shapely.Geometry]:
-    """Return copies of a shape, shifted by whole turns, that together have all of it within -180..180.
+    """Return copies of a shape, shifted by multiples of 360 degrees, whose parts within -180..180 together cover it.
 
     A shape that touches the antimeridian has a copy on each side of it.
     """
@@ -181,7 +181,7 @@ def _shift_into_range(shape: shapely.Geometry) -> list[shapely.Geometry]:
 
 
 def _check_wkt(text: str) -> str:
-    """Return WKT as it is; raise BadValue for curves, which shapely cannot hold, and for too many levels."""
+    """Return WKT unchanged; raise BadValue for curves, which shapely does not support, and for too many levels."""
     if CURVED.search(text):
         raise BadValue("Curves and surfaces are not supported; write lines and polygons instead.")
     steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
@@ -191,7 +191,7 @@ def _check_wkt(text: str) -> str:
 
 
 def _geojson_of(text: str) -> str:
-    """Return the geometry of GeoJSON, which may be a Feature; raise ValueError, and BadValue for too many levels."""
+    """Return the geometry of GeoJSON, which may be a Feature. Raises ValueError, and BadValue for too many levels."""
     try:
         document = json.loads(text)
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""The temporary table `staged`: facts of raster files, copied in and then written to raster_files by one statement."""
+"""Copies facts of raster files to the temporary table `staged`; one statement then writes them to raster_files."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from pipeline.database.queries import queries
 
 QUERIES = queries("staging")
 ADDED = ("coordinate_system_id", "definition", "reading_hash", "uri", "fingerprint")
-"""The columns that are added to those of a `FileRow`."""
+"""The columns in addition to those of a `FileRow`."""
 COPIED = ", ".join(("position", "group_key", *ADDED, *COLUMNS))
 WRITTEN = ", ".join(("source_id", *ADDED, *COLUMNS))
 EXCLUDED = ", ".join(f"excluded.{name}" for name in ("source_id", *ADDED, *COLUMNS))
@@ -29,8 +29,8 @@ def stage(
 ) -> None:
     """Create the table `staged` and copy files with their group keys into it; it is dropped with the transaction.
 
-    `definition` is the id of the definition or drop folder, None for files of clients. The caller sets
-    `source_id` next. Call it with the sources locked, since CRSs are written.
+    `definition` is the id of the definition or drop folder; None for uploads. Then the caller must set `source_id`.
+    The sources must be locked, because this writes CRSs.
     """
     connection.execute(QUERIES["create_staged"])
     if not files:
@@ -48,7 +48,7 @@ def stage(
 
 
 def _coordinate_systems(connection: Connection, files: Iterable[FileRow]) -> dict[str, int]:
-    """Return WKT -> id of the CRSs of files; add those that are new."""
+    """Return WKT -> id of the CRSs of files; add new ones."""
     projections = {file.wkt: file.projection for file in files}
     systems = {"wkts": list(projections), "projections": list(projections.values())}
     connection.execute(QUERIES["insert_coordinate_systems"], systems)
@@ -57,5 +57,5 @@ def _coordinate_systems(connection: Connection, files: Iterable[FileRow]) -> dic
 
 
 def write_staged(connection: Connection) -> None:
-    """Insert or update the raster files of the staged rows; each has its `source_id`."""
+    """Insert or update the raster files of the staged rows, which must have a `source_id`."""
     connection.execute(WRITE)

@@ -1,4 +1,4 @@
-"""What each run of a definition did: its report, and its row of sync_runs."""
+"""Counts what each run of a definition did, and writes its row of sync_runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -21,33 +21,33 @@ SUMS = "registered", "unchanged", "moved", "missing", "withheld", "settling", "b
 
 @dataclass
 class RunReport:
-    """What a run did, or a step of it."""
+    """What a run, or a step of a run, did."""
 
     registered: int = 0
-    """Files read and written, moved ones included."""
+    """Files that were read and written, including moved ones."""
     unchanged: int = 0
     moved: int = 0
-    """Files that were known under another URI."""
+    """Files that were registered before under another URI."""
     missing: int = 0
-    """Known files that are gone: marked as missing or removed by this run."""
+    """Registered files that are gone; this run marked them as missing or removed them."""
     withheld: int = 0
-    """Files that a user deleted from the catalogue; the run leaves them out."""
+    """Files that a user deleted from the catalogue; the run does not register them."""
     settling: int = 0
-    """Files that are too young to be read."""
+    """Files that changed too recently to be read."""
     bytes: int = 0
-    """Total size of the registered files."""
+    """Total size of the registered files in bytes."""
     rejected: list[Rejection] = field(default_factory=list)
-    """Files that were rejected now, or earlier and are unchanged."""
+    """Files that this run rejected, or that an earlier run rejected and that have not changed since."""
     repeated: set[str] = field(default_factory=set)
-    """URIs of those that an earlier run rejected."""
+    """URIs of the rejected files that an earlier run rejected."""
     revised: Set[str] = frozenset()
-    """URIs of files that an earlier step of the run rejected, and this step decided anew."""
+    """URIs of files that an earlier step of the run rejected, and for which this step has another result."""
     warnings: Counter[str] = field(default_factory=Counter)
     """Warning code -> number of files that were registered with the warning."""
 
     @property
     def listed(self) -> int:
-        """All files that were looked at."""
+        """Number of all files that were listed."""
         counted = self.registered + self.unchanged + self.withheld + self.settling
         return counted + len(self.rejected) - len(self.revised)
 
@@ -57,7 +57,7 @@ class RunReport:
         return dict(Counter(rejection.code for rejection in self.rejected).most_common())
 
     def add(self, step: "RunReport") -> None:
-        """Add what another step did."""
+        """Add the report of another step."""
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(step, name))
         if step.revised:
@@ -72,22 +72,22 @@ class SyncRun:
     """The row of a run in progress."""
 
     engine: Engine
-    """Its transactions write the number of the run with each row."""
+    """The engine of the run; its transactions store the id of the run with each row."""
     id: int
     definition: str
     report: RunReport = field(default_factory=RunReport)
-    """What the run did so far."""
+    """What the run has done so far."""
 
     def mark_killed_runs(self) -> None:
         """Mark earlier 'running' runs as killed; call only while holding the lock."""
         execute(self.engine, QUERIES["mark_killed"], definition=self.definition, id=self.id)
 
     def add_organisations(self, ids: Iterable[int]) -> None:
-        """Record the organisations whose files the run looks at; their members may see the run."""
+        """Record the organisations whose files the run reads; their members may see the run."""
         execute(self.engine, QUERIES["add_organisations"], id=self.id, ids=sorted(ids))
 
     def finish(self, state: str, detail: str | None) -> None:
-        """Write how the run ended."""
+        """Record the end of the run."""
         values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
         values |= {"rejected": len(self.report.rejected), "reasons": Jsonb(self.report.reasons)}
         values |= {"warnings": Jsonb(dict(self.report.warnings.most_common()))}
@@ -101,16 +101,16 @@ def list_runs(engine: Engine, definition: str | None, most: int) -> Sequence[Row
 
 
 def count_files(engine: Engine, run: int) -> int:
-    """Return how many files a run has registered, and no later run has registered again."""
+    """Return how many files a run registered that no later run registered again."""
     (row,) = execute(engine, QUERIES["count_files"], run=run)
     return int(row.files)
 
 
 @contextmanager
 def record_run(engine: Engine, definition: str, flow_run: UUID | None = None) -> Iterator[SyncRun]:
-    """Insert the row of a run, and finish it at the end of the block, also when the block raises.
+    """Insert the row of a run, and finish it at the end of the block, even when the block raises.
 
-    `flow_run` is the run of Prefect that it is part of.
+    `flow_run` is the id of the Prefect flow run that runs it.
     """
     (row,) = execute(engine, QUERIES["begin"], definition=definition, flow_run=flow_run)
     run = SyncRun(engine_of_run(engine, row.id), row.id, definition)
@@ -118,7 +118,7 @@ def record_run(engine: Engine, definition: str, flow_run: UUID | None = None) ->
         yield run
     except BaseException as error:
         state = "overlapping" if isinstance(error, RunInProgress) else "failed"
-        # When the database is away the row stays 'running'; the next run marks it as killed.
+        # If the database does not answer, the row stays 'running'; the next run marks it as killed.
         with suppress(TransientError):
             run.finish(state, str(error) or "it was stopped")
         raise

@@ -1,4 +1,4 @@
-"""What users deleted on purpose: ingestion leaves it out until it is restored, or until the file changes."""
+"""Tombstones of files and sources that users deleted; runs skip them until they are restored or the file changes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ QUERIES = queries("tombstones")
 
 
 def add_source_tombstones(source_id: int) -> TextClause:
-    """Return the statement that leaves tombstones of a raster source that is about to be deleted."""
+    """Return the statement that adds the tombstones of a raster source before it is deleted."""
     source = bindparam("source", source_id, type_=BigInteger)
     return QUERIES["add_source_tombstones"].bindparams(source)
 
@@ -26,17 +26,17 @@ def find_deleted_groups(engine: Engine, definition: str) -> frozenset[str]:
 
 
 def list_tombstones(engine: Engine) -> Sequence[Row[Any]]:
-    """Return deleted files, and sources that were deleted as a whole (without `uri`), the oldest first."""
+    """Return deleted files, and sources that were deleted as a whole (these have no `uri`), the oldest first."""
     return execute(engine, QUERIES["list"])
 
 
 def restore(
     engine: Engine, names: Sequence[str], uris: Sequence[str], *, everything: bool = False
 ) -> int:
-    """Let the next sync bring back deleted sources and files, and return how many.
+    """Delete tombstones, so that the next sync registers the files again, and return how many.
 
-    `names` are uuids of raster sources and ids of definitions, `uris` those of files and of folders above them. Raises
-    CatalogueError when nothing of these names was deleted.
+    `names` are uuids of raster sources and ids of definitions; `uris` are URIs of files and of folders above them.
+    Raises CatalogueError when no file or source with such a name was deleted.
     """
     storable = [name for name in names if is_storable(name)]
     parameters = {"names": storable, "uris": list(uris), "everything": everything}
@@ -44,7 +44,7 @@ def restore(
         ids = connection.execute(QUERIES["find"], parameters).scalars().all()
         if not ids and not everything:
             raise CatalogueError(
-                "nothing of that name was deleted; `rastersources restore` without a name lists what was"
+                "no file or source with this name was deleted; `rastersources restore` without a name lists them"
             )
         connection.execute(QUERIES["restore"], {"ids": ids})
     return len(ids)

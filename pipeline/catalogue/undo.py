@@ -1,6 +1,6 @@
-"""Take back what a run created: its files, its raster sources and its rejections, in one transaction.
+"""Undoes a run: removes the files, raster sources and rejections that it created, in one transaction.
 
-It leaves no tombstones, so that the corrected command brings the files in. What was changed since stays.
+It adds no tombstones, so that the corrected command can register the files. It keeps objects that were changed since.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LARGEST_RUN = 2**31 - 1
 
 @dataclass(frozen=True)
 class KeptSource:
-    """A raster source that the run created and that stays."""
+    """A raster source that the run created and that is kept."""
 
     uuid: UUID
     name: str
@@ -32,16 +32,16 @@ class KeptSource:
 
 @dataclass(frozen=True)
 class KeptFile:
-    """A file that the run added and that another run registered again."""
+    """A file that the run added and that was registered again since."""
 
     uri: str
     run: int | None
-    """The other run; None: no run did."""
+    """The run that registered it again; None: not a run."""
 
 
 @dataclass(frozen=True)
 class Undo:
-    """What is taken back of a run, and what stays."""
+    """What is removed of a run, and what is kept."""
 
     run: int
     definition: str
@@ -54,14 +54,14 @@ class Undo:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is taken back."""
+        """Whether nothing is removed."""
         return not (self.files or self.sources or self.rejections)
 
 
 def undo(engine: Engine, run: int, *, dry_run: bool = False) -> Undo:
-    """Take back what a run created, or roll that back for a dry run; return what it is.
+    """Undo a run, or only return what that would do for a dry run.
 
-    Raises CatalogueError if the run does not exist, RunInProgress when a run of its definition is at work.
+    Raises CatalogueError if the run does not exist, RunInProgress when a run of its definition is in progress.
     """
     with begin(engine) as connection:
         result = _undo(connection, run)
@@ -75,14 +75,14 @@ def _undo(connection: Connection, run: int) -> Undo:
     if 0 < run <= LARGEST_RUN:
         row = connection.execute(QUERIES["get_run"], {"run": run}).first()
     if row is None:
-        raise CatalogueError(f"run {run} does not exist; see: rastersources runs list")
+        raise CatalogueError(f"run {run} does not exist; list runs with: rastersources runs list")
     parameters: dict[str, Any] = {"run": run, "definition": row.definition}
 
     def execute(name: str, **more: Any) -> CursorResult[Any]:
         return connection.execute(QUERIES[name], {**parameters, **more})
 
     if not execute("lock").scalar_one():
-        raise RunInProgress(f'a run of "{row.definition}" is at work; wait for it')
+        raise RunInProgress(f'a run of "{row.definition}" is in progress; wait until it ends')
     with lock_sources(connection, execute("find_sources").scalars()) as sources:
         parameters["ids"] = list(sources)
         changed = execute("find_changed_sources").all()
@@ -95,7 +95,7 @@ def _undo(connection: Connection, run: int) -> Undo:
     execute("mark_undone")
     kept = [KeptSource(source.uuid, source.name, describe_change(source.run)) for source in changed]
     kept += [
-        KeptSource(source.uuid, source.name, "it is in use, and is empty now")
+        KeptSource(source.uuid, source.name, "it is in use; it has no files now")
         for source in execute("describe_sources", ids=used)
     ]
     return Undo(
@@ -111,5 +111,5 @@ def _undo(connection: Connection, run: int) -> Undo:
 
 
 def describe_change(run: int | None) -> str:
-    """Return who changed a source since: another run, or people."""
-    return "people changed it since" if run is None else f"run {run} changed it since"
+    """Return a text about who changed a source since: another run, or a user."""
+    return "a user changed it since" if run is None else f"run {run} changed it since"

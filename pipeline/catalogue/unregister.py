@@ -1,4 +1,4 @@
-"""Remove raster files and raster sources from the catalogue. The files themselves stay."""
+"""Removes raster files and raster sources from the catalogue; it does not delete the files themselves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class UnregisterResult:
 
     files: int
     sources: int
-    """Raster sources that were deleted with their last file."""
+    """Raster sources that were deleted because they had no files any more."""
     emptied: int
-    """Raster sources that stay without files, because they are used, or files may come back to them."""
+    """Raster sources that stay without files, because they are in use or their files may be registered again."""
 
 
 def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> UnregisterResult:
     """Remove the files with these URIs or below them, and all files of these raster sources.
 
-    Files of a definition leave tombstones, so that its next run does not bring them back. Raises CatalogueError if
+    Files of a definition get tombstones, so that its next run does not register them again. Raises CatalogueError if
     nothing matches.
     """
     parameters = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER_ID}
@@ -47,7 +47,7 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
             files = execute("remove_files").scalar_one()
             forgotten = execute("forget_rejections").rowcount
             if not files and not forgotten and not uuids:
-                raise CatalogueError("nothing of that name is registered; see `rastersources plan`")
+                raise CatalogueError("no registered file has this name; see `rastersources plan`")
         empty = execute("find_empty", ids=list(sources)).scalars().all()
         kept = delete_removable(connection, empty)
     return UnregisterResult(files, len(empty) - len(kept), len(kept))

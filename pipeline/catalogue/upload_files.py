@@ -1,7 +1,7 @@
-"""The files in the storage of uploads. Each is recorded before its first byte is written; no other file is deleted.
+"""Records the files in the storage of uploads before their first byte is written, and deletes only recorded files.
 
-A server that receives files holds an advisory lock of its number in an open transaction. The lock ends with the
-server, and the files that it was receiving are given up then.
+A server that receives files holds an advisory lock with its number in an open transaction. When the server ends, the
+lock is released, and the files that it was receiving may be deleted.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,17 +18,17 @@ from pipeline.storage.uploads import UploadStore
 
 QUERIES = queries("upload_files")
 RECEIVER_LOCK = 0x52435644
-"""First number of the locks of servers that receive files ("RCVD"), also in the view `received_files`. The second one
-is the server's, or 0 for the lock of reservations."""
+"""First key of the advisory locks of servers that receive files ("RCVD"); the view `received_files` has it too. The
+second key is the number of the server, or 0 for the lock of reservations."""
 BATCH_SIZE = 1000
 ADVICE = (
-    "give this catalogue a storage of its own by RASTERSOURCES_UPLOADS, or set RASTERSOURCES_DATABASE_URL to the "
-    "database of the other one; if the other catalogue is gone for good, run: rastersources uploads take-over"
+    "set RASTERSOURCES_UPLOADS to a storage for this catalogue alone, or set RASTERSOURCES_DATABASE_URL to the "
+    "database of the other one; if the other catalogue no longer exists, run: rastersources uploads take-over"
 )
 
 
 def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
-    """Select the `uri` of files that can be deleted; of these files, or of all."""
+    """Select the `uri` of files that can be deleted, among `uris` or all files."""
     wanted = None if uris is None else list(uris)
     return QUERIES["select_unneeded"].bindparams(uris=wanted, open_states=OPEN_STATES)
 
@@ -36,7 +36,7 @@ def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
 def discard_unneeded(
     engine: Engine, store: UploadStore, uris: Sequence[str] | None = None
 ) -> list[str]:
-    """Delete recorded files of this storage that nothing needs; return their URIs. `uris` limits them to some."""
+    """Delete recorded files of this storage that are not needed, among `uris` or all files; return their URIs."""
     discarded = [row.uri for row in execute(engine, select_unneeded(uris)) if store.owns(row.uri)]
     for batch in in_batches(discarded):
         store.discard(batch)
@@ -51,14 +51,14 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
 
 
 def sweep(engine: Engine, store: UploadStore) -> list[str]:
-    """Delete files that nothing needs, such as those that a killed server was receiving; return their URIs."""
+    """Delete files that are not needed, such as those that a killed server was receiving; return their URIs."""
     execute(engine, QUERIES["give_up_receiving"])
     execute(engine, downloads.QUERIES["sweep"])
     return discard_unneeded(engine, store)
 
 
 def list_unrecorded(engine: Engine, store: UploadStore) -> Iterator[str]:
-    """Yield the files in the storage that this catalogue did not record, and so never deletes."""
+    """Yield the files in the storage that this catalogue did not record, and therefore never deletes."""
     for batch in in_batches(store.uris()):
         yield from _unrecorded(engine, batch)
 
@@ -69,10 +69,10 @@ def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
 
 
 def claim_storage(engine: Engine, store: UploadStore, *, by_force: bool = False) -> None:
-    """Mark the storage as that of this catalogue; `by_force` replaces the mark of another one.
+    """Mark the storage as that of this catalogue; `by_force` replaces the mark of another catalogue.
 
-    A storage without a mark is claimed if it is empty or if a file there is recorded here. Raises CatalogueError for
-    the storage of another catalogue, and TransientError.
+    A storage without a mark is claimed if it is empty or has a file that this catalogue recorded. Raises CatalogueError
+    for the storage of another catalogue, and TransientError.
     """
     identity = get_identity(engine)
     owner = store.owner()
@@ -83,8 +83,8 @@ def claim_storage(engine: Engine, store: UploadStore, *, by_force: bool = False)
         owner = store.owner()
     if owner != identity:
         raise CatalogueError(
-            f"the storage of uploads {store.name} belongs to another catalogue (its mark says {owner}, this one is "
-            f"{identity}); {ADVICE}"
+            f"the storage of uploads {store.name} belongs to another catalogue (its mark is {owner}, that of this "
+            f"catalogue is {identity}); {ADVICE}"
         )
 
 
@@ -98,7 +98,7 @@ def get_identity(engine: Engine) -> str:
 
 
 def _require_recorded_file(engine: Engine, store: UploadStore) -> None:
-    """Raise CatalogueError if the storage holds files and this catalogue recorded none of them."""
+    """Raise CatalogueError if the storage has files and this catalogue recorded none of them."""
     unrecorded = None
     for batch in in_batches(store.uris()):
         strange = _unrecorded(engine, batch)
@@ -107,6 +107,6 @@ def _require_recorded_file(engine: Engine, store: UploadStore) -> None:
         unrecorded = unrecorded or strange[0]
     if unrecorded:
         raise CatalogueError(
-            f"the storage of uploads {store.name} holds files, such as {unrecorded}, and this catalogue recorded none "
+            f"the storage of uploads {store.name} has files, such as {unrecorded}, but this catalogue recorded none "
             f"of them; {ADVICE}"
         )

@@ -1,7 +1,7 @@
-"""Uploads on their way into the catalogue: one worker at a time claims an upload, and registers or rejects it.
+"""Registers or rejects uploads; a worker claims an upload first, so that one worker at a time works on it.
 
-A worker holds an advisory lock that ends with its connection. So an upload that a dead worker left in the state
-`processing` can be claimed again. Only the transaction that finds the upload still in that state settles it.
+A worker holds an advisory lock that is released when its connection ends. So an upload that a dead worker left in the
+state `processing` can be claimed again. A transaction settles an upload only if it is still in that state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +27,9 @@ from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Un
 
 QUERIES = queries("uploads")
 LOCK_KIND = 0x55504C44
-"""First number of the advisory locks of uploads ("UPLD"); the second is the id of the upload."""
+"""First key of the advisory locks of uploads ("UPLD"); the second key is the id of the upload."""
 SECONDS_TO_RETRY = 2
-"""Pause before the first retry. It doubles with each further one."""
+"""Pause before the first retry; it doubles with each further retry."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,32 @@ class ClaimedUpload:
     source_id: int
     uri: str
     timestamp: datetime | None
-    """The time that the client stated; None if the file itself must tell it."""
+    """The time that the client sent; None if the file must contain it."""
     attempts: int
-    """Readings, this one included."""
+    """Number of readings, including the present one."""
     temporal: bool
-    """Whether its source is a series in time."""
+    """Whether its source is a time series."""
     crs: str | None
-    """The CRS that the client stated for a file without one."""
+    """The CRS that the client sent for a file without a CRS."""
     nodata: str | None
-    """The nodata value that the client stated for a file without one."""
+    """The nodata value that the client sent for a file without a nodata value."""
 
 
 @dataclass(frozen=True)
 class UploadOutcome:
-    """What became of an upload."""
+    """The outcome of an upload."""
 
     state: UploadState | None
-    """None if it was ended by someone else meanwhile."""
+    """None if it was settled elsewhere in the meantime."""
     rejection: Rejection | None = None
     unused: Sequence[str] = ()
-    """URIs of files that may no longer be needed."""
+    """URIs of files that may not be needed any more."""
 
 
 def list_waiting(engine: Engine, most: int) -> dict[int, list[int]]:
-    """Return the ids of the oldest uploads that may be claimed, at most `most` of each organisation.
+    """Return organisation id -> ids of its oldest uploads that may be claimed, at most `most`.
 
-    Raises CatalogueError on a read-only standby, whose data may be too old to delete files by.
+    Raises CatalogueError on a read-only standby, because its data may be outdated and files are deleted by them.
     """
     with begin(engine) as connection:
         if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
@@ -77,14 +77,14 @@ def list_waiting(engine: Engine, most: int) -> dict[int, list[int]]:
 
 @contextmanager
 def hold_upload(engine: Engine, upload_id: int) -> Iterator[bool]:
-    """Hold the lock of an upload during the block; yield False if another worker has it."""
+    """Hold the lock of an upload during the block; yield False if another worker holds it."""
     with begin(engine) as connection:
         parameters = {"kind": LOCK_KIND, "id": upload_id}
         yield bool(connection.execute(QUERIES["hold"], parameters).scalar_one())
 
 
 def claim_upload(engine: Engine, upload_id: int) -> ClaimedUpload | None:
-    """Claim an upload whose lock is held; return None if it no longer waits."""
+    """Claim an upload whose lock is held; return None if it is not waiting any more."""
     rows = execute(engine, QUERIES["claim"], id=upload_id, waiting_states=WAITING_STATES)
     return ClaimedUpload(*rows[0]) if rows else None
 
@@ -101,9 +101,9 @@ def register_upload(engine: Engine, upload: ClaimedUpload, file: FileRow) -> Upl
                 return UploadOutcome(None, unused=[upload.uri])
             source = sources[upload.source_id]
             replaced = write_upload(connection, upload.source_id, source.temporal, file)
-            detail, result = f"Files replaced: {len(replaced)}.", f"rastersources/{source.uuid}"
+            detail, outcome = f"Files replaced: {len(replaced)}.", f"rastersources/{source.uuid}"
             settled = {"id": upload.id, "state": UploadState.COMMITTED}
-            connection.execute(QUERIES["settle"], {**settled, "detail": detail, "result": result})
+            connection.execute(QUERIES["settle"], {**settled, "detail": detail, "result": outcome})
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return UploadOutcome(UploadState.COMMITTED, unused=replaced)
@@ -114,7 +114,7 @@ def try_upload(engine: Engine, source_id: int, file: FileRow) -> int:
     with (
         stored_facts(),
         translate_errors(),
-        engine.connect() as connection,  # without a commit
+        engine.connect() as connection,  # is never committed
         lock_sources(connection, [source_id]) as sources,
     ):
         if not sources:
@@ -124,23 +124,23 @@ def try_upload(engine: Engine, source_id: int, file: FileRow) -> int:
 
 @contextmanager
 def stored_facts() -> Iterator[None]:
-    """Turn errors about values that the database cannot hold into Unreadable."""
+    """Turn errors about values that the database cannot store into Unreadable."""
     try:
         yield
     except (psycopg.DatabaseError, DBAPIError) as error:  # COPY raises the driver's own errors
         raise Unreadable(
-            f"the catalogue cannot hold what the file says ({database_reason(error)}); write the file again"
+            f"the catalogue cannot store the metadata of the file ({database_reason(error)}); write the file again"
         ) from error
 
 
 def reject_upload(
     engine: Engine, upload: ClaimedUpload, rejection: Rejection, *, again: bool = False
 ) -> UploadOutcome:
-    """Record why an upload is not registered, without our folders; `again` lets a worker retry it."""
+    """Record why an upload is not registered, without paths of folders; with `again` a worker will retry it."""
     state = UploadState.RETRY if again else UploadState.REJECTED
     detail = f"{rejection.code}: {hide_folders(rejection.message, upload.uri)}"
     with begin(engine) as connection:
-        # A client that deletes the source or its data locks the source first, too.
+        # A client that deletes the source or its data also locks the source first.
         if not _is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
             return UploadOutcome(None, unused=[upload.uri])
         settled = {"id": upload.id, "state": state, "detail": detail, "result": None}
@@ -151,7 +151,7 @@ def reject_upload(
 def _is_pending(
     connection: Connection, upload: ClaimedUpload, sources: Mapping[int, LockedSource]
 ) -> bool:
-    """Lock the upload; return whether its source exists and the upload still waits for this worker."""
+    """Lock the upload; return whether its source exists and this worker must still settle the upload."""
     if upload.source_id not in sources:
         return False
     return connection.execute(QUERIES["lock_upload"], {"id": upload.id}).first() is not None
@@ -167,7 +167,7 @@ def write_upload(
 ) -> list[str]:
     """Write a file into its locked source; return the URIs of the files that it replaces.
 
-    `definition` is the id of the drop folder that brought it, None for a client's file. Raises RasterError.
+    `definition` is the id of the drop folder of the file; None for an upload. Raises RasterError.
     """
     require_time(temporal, file, "give it a timestamp")
     stage(connection, [(None, file)], definition, reading_hash)

@@ -1,4 +1,4 @@
-"""Users with their roles, keys and sessions: create them, and find the caller of a request by them."""
+"""Creates users with their roles, keys and sessions, and finds the caller of a request."""
 
 import contextlib
 import hashlib
@@ -40,19 +40,19 @@ ROLES = ("user", "supplier", "admin", "manager")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX_LENGTH = 8
 KEY = re.compile(r"([0-9A-Za-z]{8})\.([0-9A-Za-z_-]{43})")
-"""prefix.secret, where the secret is 256 random bits in base64url."""
+"""A key: `prefix.secret`, where the secret is 256 random bits in base64url."""
 SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26, "dklen": 32}
-"""Cost of one password: 32 MiB and about 0.1 s (OWASP's recommendation for scrypt)."""
+"""Parameters of scrypt that OWASP recommends; hashing one password takes 32 MiB and about 0.1 s."""
 
 
 def add_user(engine: Engine, username: str, *, password: str | None = None, first_name: str = "",
              last_name: str = "", email: str = "") -> int:  # fmt: skip
-    """Add a user and return the id; without a password the user logs in with keys only.
+    """Add a user and return the id; without a password the user can log in only with keys.
 
     Raises CatalogueError when the name is taken or invalid.
     """
     if not username.strip() or len(username) > 150 or ":" in username or "\x00" in username:
-        raise CatalogueError("a username has 1 to 150 characters and no colon")
+        raise CatalogueError("a username must have 1 to 150 characters and no colon")
     values = {
         "username": username,
         "password_hash": None if password is None else hash_password(password),
@@ -63,7 +63,7 @@ def add_user(engine: Engine, username: str, *, password: str | None = None, firs
     statement = upsert(users).values(values).on_conflict_do_nothing().returning(users.c.id)
     rows = execute(engine, statement)
     if not rows:
-        raise CatalogueError(f'there is a user "{username}" already')
+        raise CatalogueError(f'the user "{username}" already exists')
     return int(rows[0].id)
 
 
@@ -75,7 +75,7 @@ def set_password(engine: Engine, username: str, password: str) -> None:
 def set_active(engine: Engine, username: str, *, active: bool) -> None:
     """Activate or deactivate a user.
 
-    A deactivated user has no sessions, and their keys do not work. What they supply stays.
+    A deactivated user has no sessions and cannot use their keys. The raster sources that they supply stay.
     """
     _change_user(engine, username, end_sessions=not active, active=active)
 
@@ -94,7 +94,7 @@ def list_users(engine: Engine) -> Sequence[Row[Any]]:
 
 
 def list_keys(engine: Engine, username: str | None = None) -> Sequence[Row[Any]]:
-    """Return all keys, or the keys of one user, by user and age: their prefixes, and whether they work."""
+    """Return all keys, or those of one user, by user and age: prefix, times, and whether the key is valid."""
     with begin(engine) as connection:
         user_id = None if username is None else find_user(connection, username)
         return connection.execute(QUERIES["list_keys"], {"user_id": user_id}).all()
@@ -108,7 +108,7 @@ def grant_role(engine: Engine, username: str, organisation: str, role: str) -> N
 
 
 def revoke_role(engine: Engine, username: str, organisation: str, role: str) -> None:
-    """Take a role away; raise CatalogueError when the user does not have it."""
+    """Remove a role; raise CatalogueError when the user does not have it."""
     with begin(engine) as connection:
         values = role_values(connection, username, organisation, role)
         deleted = connection.execute(delete(roles).filter_by(**values).returning(roles.c.user_id))
@@ -121,7 +121,7 @@ def role_values(
 ) -> dict[str, Any]:
     """Return the row of a role; raise CatalogueError for an unknown role, user or organisation."""
     if role not in ROLES:
-        raise CatalogueError(f"a role is one of {', '.join(ROLES)}")
+        raise CatalogueError(f"a role must be one of {', '.join(ROLES)}")
     return {
         "user_id": find_user(connection, username),
         "organisation_id": find_organisation(connection, organisation),
@@ -130,7 +130,7 @@ def role_values(
 
 
 def find_user(connection: Connection, username: str) -> int:
-    """Return the id of a user; raise CatalogueError when there is none of that name."""
+    """Return the id of a user; raise CatalogueError when there is no user with that name."""
     user_id = connection.scalar(select(users.c.id).where(users.c.username == username))
     if user_id is None:
         raise CatalogueError(
@@ -140,7 +140,7 @@ def find_user(connection: Connection, username: str) -> int:
 
 
 def find_organisation(connection: Connection, organisation: str) -> int:
-    """Return the id of an organisation by its name or uuid; raise CatalogueError when there is none."""
+    """Return the id of an organisation by its name or uuid; raise CatalogueError when it does not exist."""
     matches = organisations.c.name == organisation
     with contextlib.suppress(ValueError):  # it is a name
         matches |= organisations.c.uuid == UUID(organisation)
@@ -154,7 +154,7 @@ def find_organisation(connection: Connection, organisation: str) -> int:
 
 
 def create_key(engine: Engine, username: str) -> str:
-    """Create a key and return it as `prefix.secret`. It cannot be shown again: only a hash of it is stored."""
+    """Create a key and return it as `prefix.secret`. It cannot be shown again, because only its hash is stored."""
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     secret = secrets.token_urlsafe(32)
     with begin(engine) as connection:
@@ -165,7 +165,7 @@ def create_key(engine: Engine, username: str) -> str:
 
 
 def revoke_key(engine: Engine, prefix: str) -> None:
-    """Revoke a key, given by its prefix or as a whole; its sessions end too.
+    """Revoke a key, given as a whole or by its prefix, and end its sessions.
 
     Raises CatalogueError when no valid key has the prefix.
     """
@@ -176,12 +176,12 @@ def revoke_key(engine: Engine, prefix: str) -> None:
 
 
 def hash_secret(secret: str) -> bytes:
-    """Return the SHA-256 of a secret of 256 random bits. A password needs a slow hash; this does not."""
+    """Return the SHA-256 of a secret with 256 random bits. Passwords need a slow hash, such secrets do not."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def hash_password(password: str) -> str:
-    """Return `salt$hash`, by scrypt."""
+    """Return `salt$hash`; the hash is computed by scrypt."""
     salt = secrets.token_bytes(16)
     return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **SCRYPT).hex()}"
 
@@ -189,7 +189,7 @@ def hash_password(password: str) -> str:
 def password_matches(password: str, hashed: str | None) -> bool:
     """Return whether the password matches.
 
-    It takes as long when there is no password, so that the time does not show which users have one.
+    It takes as long for a user without a password, so that the time does not show which users have one.
     """
     salt, _, expected = (hashed or f"{'00' * 16}$").partition("$")
     actual = hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), **SCRYPT).hex()
@@ -203,7 +203,7 @@ PREPARED_CALLER_BY_SESSION = number_parameters(QUERIES["find_caller_by_session"]
 
 
 def caller_from_row(row: Sequence[Any]) -> Caller:
-    """Return the caller of a row of these statements."""
+    """Return the caller from a row of these statements."""
     user_id, username, first_name, roles, *_ = row
     pairs = [(int(organisation), role) for organisation, role in map(str.split, roles)]
     return make_caller(user_id, username, first_name, pairs)
@@ -215,12 +215,12 @@ class SignedInUser:
 
     user_id: int
     key_id: int | None
-    """The key that was used as the password; None: the password was used."""
+    """The key that was used instead of the password; None if the password was used."""
 
 
-def open_session(who: SignedInUser, token: str, hours: float) -> Insert:
-    """Insert a session with the hash of its cookie."""
+def open_session(user: SignedInUser, token: str, hours: float) -> Insert:
+    """Return the statement that inserts a session with the hash of its cookie."""
     expires = datetime.now(UTC) + timedelta(hours=hours)
     return insert(sessions).values(
-        user_id=who.user_id, key_id=who.key_id, token_hash=hash_secret(token), expires=expires
+        user_id=user.user_id, key_id=user.key_id, token_hash=hash_secret(token), expires=expires
     )

@@ -1,7 +1,7 @@
-"""The one write path: lock raster sources, change their files, derive their fields.
+"""The write path of all writers: lock raster sources, change their files, derive their fields.
 
-A writer locks raster sources before it changes their files, and in the order of their ids. So two writers cannot block
-each other. Only marking files as missing and moving a dropped file lock no source.
+A writer locks raster sources in the order of their ids before it changes their files, so that two writers cannot
+deadlock. Only marking files as missing and moving a dropped file lock no source.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,15 +22,15 @@ class LockedSource:
 
     uuid: UUID
     temporal: bool
-    """Whether it is a series in time."""
+    """Whether it is a time series."""
 
 
 @contextmanager
 def lock_sources(connection: Connection, ids: Iterable[int]) -> Iterator[dict[int, LockedSource]]:
     """Lock raster sources, and derive their fields from their files at the end of the block.
 
-    Yields the sources that exist, by id. A writer that makes sources in the block adds them with `lock_rows`. The
-    fields are not derived when the block raises, for then the transaction is rolled back.
+    Yields the sources that exist, by id. A writer that creates sources in the block must add them with `lock_rows`. The
+    fields are not derived when the block raises, because then the transaction is rolled back.
     """
     sources = lock_rows(connection, ids)
     yield sources

@@ -7,7 +7,7 @@ from pipeline.api.links import Links
 
 
 def recipes(source: Any, links: Links, first_uri: str | None) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each recipe for a raster source; `first_uri` is a file that the caller may see, or None."""
+    """Yield name and text of each recipe for a raster source; `first_uri` is a file that the caller may see."""
     url = links.to("rastersources", source.uuid)
     login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
