@@ -72,4 +72,4 @@ def test_gaps_are_printed_as_a_table_and_as_json(command: Any) -> None:
 
 def test_an_unknown_name_gives_one_sentence(command: Any) -> None:
     (sentence,) = command("sources", "gaps", "snow", status=1).splitlines()
-    assert sentence.startswith("rastersources: no raster source or definition is called 'snow'")
+    assert sentence.startswith("rastersources: there is no raster source or definition 'snow'")

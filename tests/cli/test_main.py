@@ -288,4 +288,4 @@ def test_a_deletion_with_a_name_that_is_not_utf_8_is_looked_up(database_url: str
     done = run(
         [*RASTERSOURCES, "restore", NOT_UTF_8], status=1, RASTERSOURCES_DATABASE_URL=database_url
     )
-    assert "nothing of that name was deleted" in done.stderr
+    assert "no file or source with this name was deleted" in done.stderr

@@ -73,7 +73,7 @@ def test_retry_names_unknown_files_and_changes_nothing(
     half, _ = rejected_files
     message = run_command(database_url, "rejected", "retry", half, "/nothing.tif", status=1)
     assert message == (
-        "rastersources: file:///nothing.tif is not among the rejected files; see: rastersources rejected list\n"
+        "rastersources: file:///nothing.tif is not a rejected file; list them with: rastersources rejected list\n"
     )
     assert half.as_uri() in {
         row["uri"] for row in list_rejected(database_url) if row["fingerprint"]

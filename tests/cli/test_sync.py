@@ -150,7 +150,7 @@ def test_unregister_removes_files_and_restore_brings_them_back(folder: Path, com
     assert "6 deletions lifted" in command("restore", "two").stdout
     assert "6 registered, 6 unchanged, 0 rejected" in command("sync").stdout
     unknown = command("restore", "two", status=1)
-    assert "nothing of that name was deleted" in unknown.stderr
+    assert "no file or source with this name was deleted" in unknown.stderr
 
 
 def test_unregister_and_restore_accept_every_path_of_a_file(folder: Path, command: Any) -> None:

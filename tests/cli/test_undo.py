@@ -56,7 +56,7 @@ def test_without_yes_undo_shows_and_changes_nothing(
     preview = command(database_url, "undo", run_id, "--dry-run")
     first, second = preview.splitlines()
     assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be taken back")
-    assert re.fullmatch(r"stays: raster source \S+ mine: people changed it since", second)
+    assert re.fullmatch(r"stays: raster source \S+ mine: a user changed it since", second)
     refusal = command(database_url, "undo", run_id, status=1)
     assert "give --yes" in refusal
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
@@ -64,7 +64,7 @@ def test_without_yes_undo_shows_and_changes_nothing(
 
 def test_undo_of_an_unknown_run_names_the_list_of_runs(database_url: str) -> None:
     printed = command(database_url, "undo", "123456", "--yes", status=1)
-    assert printed == "rastersources: run 123456 does not exist; see: rastersources runs list\n"
+    assert printed == "rastersources: run 123456 does not exist; list runs with: rastersources runs list\n"
 
 
 def test_runs_are_listed_with_their_ends_the_newest_first(folder: Path, database_url: str) -> None:

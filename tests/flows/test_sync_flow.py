@@ -75,7 +75,7 @@ def test_a_run_that_overlaps_another_ends_as_overlapping(
 ) -> None:
     with open_comparison(engine, definition_files([], id="flow").definition, exclusive=True):
         done = sync(folder, database_url, prefect_api, 1)
-    assert 'another run of "flow" is at work' in done.stderr
+    assert 'another run of "flow" is in progress' in done.stderr
     assert read_last_state(prefect_api) == ("CANCELLED", "Overlapping")
 
 

@@ -203,7 +203,7 @@ def test_a_definition_fills_the_source_that_it_names_by_uuid(
     path.unlink()
     sync(tmp_path, **fields)
     assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 0)]
-    with pytest.raises(CatalogueError, match='is that of the definition "test"'):
+    with pytest.raises(CatalogueError, match='belongs to the definition "test"'):
         sync(tmp_path, **{**fields, "id": "other"})
 
 

@@ -79,7 +79,7 @@ def test_files_registered_by_hand_can_be_registered_again_after_unregister(
     register_files(engine, pool.read, work)
     done = unregister(engine, [file_uri(tmp_path)], [])
     assert (done.files, done.sources, rows(engine, NAMES)) == (1, 1, [])
-    with pytest.raises(CatalogueError, match="nothing of that name is registered"):
+    with pytest.raises(CatalogueError, match="no registered file has this name"):
         unregister(engine, [file_uri(tmp_path)], [])
     assert register_files(engine, pool.read, work).registered == 1
 

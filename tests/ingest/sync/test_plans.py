@@ -64,8 +64,8 @@ def test_a_plan_reports_a_uuid_that_cannot_be_used(
     write_raster(tmp_path / "a.tif")
     sync(tmp_path, uuid=uuids[0], **fields)
     for other, sentence in (
-        ({"uuid": uuids[1]}, f"has a raster source already, {uuids[0]}"),
-        ({"uuid": uuids[0], "id": "other"}, 'is that of the definition "test"'),
+        ({"uuid": uuids[1]}, f"already has the raster source {uuids[0]}"),
+        ({"uuid": uuids[0], "id": "other"}, 'belongs to the definition "test"'),
     ):
         plan = plan_files(engine, definition_files([tmp_path], **fields, **other))
         assert sentence in (plan.refusal or "")

@@ -42,7 +42,7 @@ def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
     finally:
         execute(engine, "ALTER TABLE raster_sources DROP CONSTRAINT even")
     assert isinstance(odd.failure, CatalogueError)
-    assert 'the database does not take what "odd" says' in str(odd.failure)
+    assert 'the database rejects the files of "odd"' in str(odd.failure)
     assert (good.failure, good.report.registered) == (None, 1)
     assert rows(engine, NAMES) == [("good",)]
 
@@ -132,7 +132,7 @@ def test_a_second_run_of_a_definition_stops_as_overlapping(
     work = definition_files([tmp_path])
     with (
         open_comparison(engine, work.definition, exclusive=True),
-        pytest.raises(RunInProgress, match='another run of "test" is at work'),
+        pytest.raises(RunInProgress, match='another run of "test" is in progress'),
     ):
         sync(tmp_path)
     assert rows(engine, "SELECT state FROM sync_runs") == [("overlapping",)]

@@ -123,7 +123,7 @@ def test_a_source_that_a_user_edited_stays_with_its_files_and_is_named(
     undone = undo(engine, newest_run(engine))
     assert (undone.files, undone.sources) == (2, 2)
     (kept,) = undone.kept_sources
-    assert (kept.name, kept.reason) == ("b", "people changed it since")
+    assert (kept.name, kept.reason) == ("b", "a user changed it since")
     assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("b", 1)]
 
 
@@ -191,7 +191,7 @@ def test_a_source_in_use_stays_empty_and_the_next_run_fills_it(
     undone = undo(engine, newest_run(engine))
     assert (undone.files, undone.sources) == (3, 2)
     assert [(source.name, source.reason) for source in undone.kept_sources] == [
-        ("a", "it is in use, and is empty now")
+        ("a", "it is in use; it has no files now")
     ]
     sync(folder)
     assert rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'") == uuid
@@ -230,7 +230,7 @@ def test_undo_refuses_running_definitions_and_unknown_runs(
     run = newest_run(engine)
     with (
         open_comparison(engine, definition_files([folder]).definition, exclusive=True),
-        pytest.raises(RunInProgress, match='a run of "test" is at work'),
+        pytest.raises(RunInProgress, match='a run of "test" is in progress'),
     ):
         undo(engine, run)
     for unknown in (run + 1, 0, -1, 2**40):

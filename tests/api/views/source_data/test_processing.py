@@ -185,7 +185,7 @@ def test_a_file_has_the_sent_time_and_a_series_needs_one(
     undated = upload_file(admin, url, tif)
     upload_file(admin, url, tif, time="2024-01-01T13:00:00+01:00")
     process()
-    sentence = "missing_time: nothing says its time; give it a timestamp"
+    sentence = "missing_time: it has no time; give it a timestamp"
     assert admin.get(undated).json()["detail"] == sentence
     shown = admin.get(url).json()
     assert (shown["first_value_timestamp"], shown["last_value_timestamp"]) == (NOON, NOON)
