@@ -64,7 +64,10 @@ def test_without_yes_undo_shows_and_changes_nothing(
 
 def test_undo_of_an_unknown_run_names_the_list_of_runs(database_url: str) -> None:
     printed = command(database_url, "undo", "123456", "--yes", status=1)
-    assert printed == "rastersources: run 123456 does not exist; list runs with: rastersources runs list\n"
+    assert (
+        printed
+        == "rastersources: run 123456 does not exist; list runs with: rastersources runs list\n"
+    )
 
 
 def test_runs_are_listed_with_their_ends_the_newest_first(folder: Path, database_url: str) -> None:
