@@ -36,7 +36,7 @@ class KeptFile:
 
     uri: str
     run: int | None
-    """The run that registered it again; None: not a run."""
+    """The run that registered it again; None: an upload did."""
 
 
 @dataclass(frozen=True)

@@ -2,4 +2,4 @@
 
 import gc
 
-gc.set_threshold(100_000)  # the search for cycles took a quarter of the start of a command
+gc.set_threshold(100_000)  # garbage collection took a quarter of the start of a command

@@ -1,4 +1,4 @@
-"""From the settings to an open catalogue: what the entry points share."""
+"""Functions that the entry points share: from the settings to an open catalogue."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADDRESS_FILE = "api-address"
 """A file of the home with the address of the API; locked while the server runs."""
 
-# Each function imports what it needs: the command line starts in a tenth of a second that way.
+# Each function imports what it needs, so that the command line starts in a tenth of a second.
 
 
 def home_folder(configured: Settings) -> Path:
@@ -33,7 +33,7 @@ def home_folder(configured: Settings) -> Path:
 
 @contextmanager
 def publish_address(configured: Settings, address: str) -> Iterator[None]:
-    """Let other commands of this home know where the API is, until the end of the block."""
+    """Publish the address of the API to other commands of this home until the end of the block."""
     from pipeline.database.private_cluster.cluster import make_folder
 
     home = home_folder(configured)
@@ -43,30 +43,30 @@ def publish_address(configured: Settings, address: str) -> Iterator[None]:
 
 
 def published_address(configured: Settings) -> str | None:
-    """Return the address of the API that runs for this home."""
+    """Return the address of the API that runs for this home, or None."""
     return published(home_folder(configured) / ADDRESS_FILE)
 
 
 def server_address(configured: Settings) -> str:
-    """Return the address of the API that runs for this home, or where the settings say that it would be."""
+    """Return the address of the API that runs for this home, or the address in the settings."""
     default = f"http://{configured.host}:{configured.port or API_PORT}"
     return published_address(configured) or default
 
 
 def uploads_location(configured: Settings) -> str:
-    """Return RASTERSOURCES_UPLOADS, or its default; raise CatalogueError if it names no location."""
+    """Return RASTERSOURCES_UPLOADS, or its default; raise CatalogueError if it is not a location."""
     from pipeline.storage import literal_location
 
     location = configured.uploads or str(home_folder(configured) / "uploads")
     try:
         literal_location(location)
     except CatalogueError as error:
-        raise CatalogueError(f"RASTERSOURCES_UPLOADS is not usable: {error}") from error
+        raise CatalogueError(f"RASTERSOURCES_UPLOADS is invalid: {error}") from error
     return location
 
 
 def prefect_address(configured: Settings) -> tuple[int, str]:
-    """Return the port for a Prefect server of ours, and the URL of the pages of ours or of PREFECT_API_URL.
+    """Return the port for our Prefect server, and the URL of its pages or of those of PREFECT_API_URL.
 
     Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
     """
@@ -77,13 +77,13 @@ def prefect_address(configured: Settings) -> tuple[int, str]:
 
 
 def known_prefect_pages() -> str | None:
-    """Return the address of the pages of the server that PREFECT_API_URL names."""
+    """Return the URL of the pages of the server in PREFECT_API_URL, or None."""
     api = os.environ.get("PREFECT_API_URL")
     return api.rstrip("/").removesuffix("/api") if api else None
 
 
 def prefect_password_file(configured: Settings) -> Path | None:
-    """Return the file with the password of a Prefect server of ours; None with the server of PREFECT_API_URL."""
+    """Return the file with the password of our Prefect server; None if PREFECT_API_URL names a server."""
     from pipeline.cli.prefect_password import password_file
 
     return None if os.environ.get("PREFECT_API_URL") else password_file(home_folder(configured))
@@ -91,7 +91,7 @@ def prefect_password_file(configured: Settings) -> Path | None:
 
 @contextmanager
 def database_url(configured: Settings) -> Iterator[str]:
-    """Yield the database of the settings, or the private cluster, which is started if need be."""
+    """Yield the URL of the database in the settings, or of the private cluster, which is started if necessary."""
     if configured.database_url:
         yield configured.database_url
         return
@@ -124,7 +124,7 @@ def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
 
 @contextmanager
 def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWorker"]:
-    """Yield a worker that processes uploads, and the processes with which it reads them."""
+    """Yield a worker that processes uploads; its reading processes end with the block."""
     from pipeline.catalogue.file_row import file_row
     from pipeline.ingest.uploads import MAX_READERS, UploadWorker
     from pipeline.raster import ProcessReader
@@ -138,7 +138,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
 
 
 def run_options(configured: Settings, *, create: bool) -> "RunOptions":
-    """Return the settings for reading and writing files."""
+    """Return the options for reading and writing files from the settings."""
     from pipeline.ingest.register import RunOptions
     from pipeline.storage import EVERYWHERE
 
@@ -150,7 +150,7 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
 def open_run_context(
     reader: "Reader", *, create: bool, quiet: bool = False, write: "BatchWriter | None" = None
 ) -> Iterator["RunContext"]:
-    """Open the catalogue, and show the progress; None means as the settings say."""
+    """Open the catalogue, show the progress, and yield the context of a run; `write` writes a batch of files."""
     from pipeline.cli.progress import show_progress
     from pipeline.ingest.register import RunContext
 
@@ -163,7 +163,7 @@ def open_run_context(
 
 @contextmanager
 def explain_stop() -> Iterator[None]:
-    """Print after Ctrl-C what a run has saved, and how to go on."""
+    """Print after Ctrl-C what a run has saved, and how to continue."""
     from pipeline.cli.terminal import echo_error, pluralize
 
     try:
@@ -175,17 +175,15 @@ def explain_stop() -> Iterator[None]:
             echo_error(
                 f"stopped: {pluralize(stop.files, 'file')} of run {stop.run} ({stop.definition}) "
                 "were registered and stay; "
-                f"the same command goes on from there, or: rastersources undo {stop.run}"
+                f"run the same command to continue, or: rastersources undo {stop.run}"
             )
         else:
-            echo_error(
-                "stopped; what was registered stays, and the same command goes on from there"
-            )
+            echo_error("stopped; registered files stay; run the same command to continue")
         raise SystemExit(130) from None
 
 
 def read_options(configured: Settings) -> "ReadOptions":
-    """Return the settings for reading files."""
+    """Return the options for reading files from the settings."""
     from pipeline.raster import Budget, ReadOptions
 
     budget = Budget(

@@ -14,16 +14,16 @@ from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
 DISPLAYS = "DISPLAY", "WAYLAND_DISPLAY", "BROWSER"
-"""Without any of these a browser has nowhere to show a page, or would take the terminal."""
+"""Without any of these variables a browser cannot show a page, or would use the terminal."""
 
 
 def open_page(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[UUID|NAME]", help="A raster source; without it the catalogue."),
+        typer.Argument(metavar="[UUID|NAME]", help="A raster source; default: the catalogue."),
     ] = None,
 ) -> None:
-    """Open the catalogue, or the page of a raster source, in a browser; print the URL where there is none.
+    """Open the catalogue, or the page of a raster source, in a browser; without a browser print the URL.
 
     The server must run: `rastersources up` or `rastersources serve`.
     """
@@ -39,7 +39,7 @@ def open_page(
 
 
 def find_uuid(name: str) -> str:
-    """Return the uuid of the only raster source of this uuid or name."""
+    """Return the uuid of the only raster source with this uuid or name. Raises CatalogueError."""
     from pipeline.catalogue.source_facts import describe_source, find_source
 
     with open_catalogue(settings()) as engine:

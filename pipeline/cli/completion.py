@@ -1,6 +1,6 @@
-"""What the shell completes: definition ids, organisations, users and access modifiers.
+"""Completes arguments in the shell: definition ids, organisations, users and access modifiers.
 
-A completion is quick and never prints an error: without a sources.toml or a database there is nothing to offer.
+A completion must be fast and must not print an error. Without a sources.toml or a database it offers nothing.
 """
 
 import tomllib
@@ -23,7 +23,7 @@ QUERIES = {
 
 
 def complete_definition(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of the sources.toml of --config, or of this folder."""
+    """Return the ids of the sources.toml of --config, or of the one in the current folder."""
     path = ctx.params.get("config") or Path("sources.toml")
     try:
         document = tomllib.loads(Path(path).read_text())
@@ -33,7 +33,7 @@ def complete_definition(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def ids_of(document: dict[str, Any]) -> Iterator[str]:
-    """Yield the ids of all tables of a sources.toml, which may be wrong elsewhere."""
+    """Yield the ids of all tables of a sources.toml, which may have errors elsewhere."""
     for kind in ("source", "drop"):
         for table in document.get(kind, ()):
             if isinstance(name := table.get("id"), str):
@@ -61,7 +61,7 @@ def complete_role(incomplete: str) -> list[str]:
 
 
 def names(kind: str, incomplete: str) -> list[str]:
-    """Return names from the database; none while it is away or the private cluster is stopped."""
+    """Return names from the database; none if it does not answer or the private cluster is stopped."""
     import psycopg
 
     from pipeline.cli.bootstrap import home_folder

@@ -32,7 +32,7 @@ def private(configured: Settings) -> "Cluster":
 
     if configured.database_url:
         raise CatalogueError(
-            "RASTERSOURCES_DATABASE_URL names a database that this program does not start or stop; "
+            "RASTERSOURCES_DATABASE_URL names a database that rastersources does not start or stop; "
             "unset it to use the private cluster"
         )
     return Cluster(home_folder(configured))
@@ -51,7 +51,7 @@ def start(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Start the private cluster and let it run until `rastersources db stop`."""  # fmt: skip
+    """Start the private cluster; it runs until `rastersources db stop`."""  # fmt: skip
     cluster = private(settings())
     if tcp not in (None, cluster.tcp_port):
         bind(LOOPBACK, tcp, "--tcp").close()
@@ -71,7 +71,7 @@ def stop(force: Force = False) -> None:
 
 @database.command("status")
 def status() -> None:
-    """Print whether and where the private cluster runs, and which programs use it.
+    """Print whether the private cluster runs, its address, and the programs that use it.
 
     The exit status is 0 if it runs, and 1 if it does not.
     """
@@ -85,11 +85,11 @@ def status() -> None:
 
 
 def print_addresses(cluster: "Cluster") -> None:
-    """Print where a running private cluster listens."""
+    """Print the addresses of a running private cluster."""
     echo(f"the private cluster in {cluster.home} runs: {cluster.url()}")
     if cluster.tcp_port is not None:
         echo(f"for programs without unix sockets: {cluster.tcp_url()}")
-        echo(f"its password is the last word in {cluster.password_file}")
+        echo(f"the password is the last word in {cluster.password_file}")
 
 
 @database.command("url")
@@ -131,7 +131,7 @@ def migrate(revision: Annotated[str, typer.Argument(metavar="[REVISION]")] = "he
 def downgrade(
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as -1, 0001 or base.")],
 ) -> None:
-    """Take the schema back to REVISION. Data that REVISION has no place for is lost."""
+    """Downgrade the schema to REVISION. Data that this revision cannot store are lost."""
     from pipeline.database import migrations
 
     move(settings(), migrations.downgrade, revision)
@@ -139,13 +139,13 @@ def downgrade(
 
 @database.command("reader")
 def reader() -> None:
-    """Create the role rastersources_reader, which sees only Public rows, for people who query by SQL."""
+    """Create the role rastersources_reader for users who query by SQL; it can read only Public rows."""
     from pipeline.database.engine import begin
     from pipeline.database.privileges import READER_ROLE, create_reader_role
 
     with open_catalogue(settings()) as engine, begin(engine) as connection:
         create_reader_role(connection)
-    echo(f"grant the role to each reader: GRANT {READER_ROLE} TO name")
+    echo(f"grant the role to each user: GRANT {READER_ROLE} TO name")
 
 
 @database.command("reproject")
@@ -154,7 +154,7 @@ def reproject(
         bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")
     ] = False,
 ) -> None:
-    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY. No file is opened."""
+    """Place all registered files again, with the present PROJ and RASTERSOURCES_CRS_POLICY. No file is opened."""
     from pipeline.catalogue.reproject import reproject
     from pipeline.cli.output import print_moved, print_reprojection
 
@@ -165,10 +165,10 @@ def reproject(
 
 
 def move(configured: Settings, step: "Callable[[Engine, str], Revisions]", revision: str) -> None:
-    """Take the schema to a revision and print both revisions."""
+    """Change the schema to a revision and print the old and the new revision."""
     from pipeline.database.engine import open_engine
 
-    with database_url(configured) as where, open_engine(where) as engine:
+    with database_url(configured) as url, open_engine(url) as engine:
         before, after = step(engine, revision)
-    earlier = "" if before == after else f", it was at {before or 'base'}"
+    earlier = "" if before == after else f"; it was at {before or 'base'}"
     echo(f"the schema is at {after or 'base'}{earlier}")

@@ -1,4 +1,4 @@
-"""The command that checks what rastersources needs on this machine, and says what to do about what is wrong."""
+"""The command that checks this machine for what rastersources needs, and advises what to do about problems."""
 
 import os
 import sys
@@ -30,12 +30,12 @@ SECONDS_TO_ANSWER = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     subject: str
     text: str
     state: str = "ok"
-    """ok, warning (it works, but look at it) or problem (something will fail)."""
+    """ok, warning (it works, but needs attention) or problem (something will fail)."""
 
 
 Findings = Iterator[Finding]
@@ -46,8 +46,8 @@ def doctor(
 ) -> None:
     """Check the database, PostGIS, PROJ, the storage, Prefect, ports, permissions and versions.
 
-    Each line says what to do if something is wrong. Exit status 0: no problem; 1: at least one. It changes nothing, but
-    it starts the private cluster for a moment if that exists.
+    Each line about a problem has advice. Exit status 0: no problem; 1: at least one. It changes nothing, but starts the
+    private cluster for a moment if there is one.
     """
     problems = 0
     for finding in examine(settings()):
@@ -61,7 +61,7 @@ def doctor(
 
 
 def examine(configured: Settings) -> Findings:
-    """Run all checks; one that fails does not stop the others."""
+    """Run all checks; a check that raises an error does not stop the others."""
     with ExitStack() as stack:
         engine: list[Engine] = []
         checks: dict[str, Callable[[], Findings]] = {
@@ -95,27 +95,27 @@ def check_home(configured: Settings) -> Findings:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         raise CatalogueError(
-            f"{existing} is not writable for this user; set RASTERSOURCES_HOME to a folder that is"
+            f"this user cannot write to {existing}; set RASTERSOURCES_HOME to another folder"
         )
     if not home.exists():
-        yield Finding("home", f"{home} is not there yet; the first command makes it")
+        yield Finding("home", f"{home} does not exist yet; the first command creates it")
         return
     yield Finding("home", f"{home} is writable")
     secrets = [prefect_password_file(configured), home / "pgpass"]
     for path in (path for path in secrets if path is not None and path.exists()):
         if path.stat().st_mode & 0o077:
-            yield Finding("home", f"others can read {path}; run: chmod 600 {path}", "problem")
+            yield Finding("home", f"other users can read {path}; run: chmod 600 {path}", "problem")
 
 
 def check_database(configured: Settings, stack: ExitStack, engines: "list[Engine]") -> Findings:
-    """Check that the database answers and has what it needs; leave an engine in `engines` if it does."""
+    """Check that the database answers and has all it needs; then append an engine to `engines`."""
     from pipeline.database.engine import begin, open_engine
     from pipeline.database.private_cluster.cluster import Cluster
     from pipeline.database.private_cluster.programs import find_programs
 
     if not configured.database_url and not Cluster(home_folder(configured)).data.exists():
         yield Finding(
-            "database", f"not made yet; the first command makes it with {find_programs(None)}"
+            "database", f"not created yet; the first command creates it with {find_programs(None)}"
         )
         return
     url = stack.enter_context(database_url(configured))
@@ -145,7 +145,9 @@ def describe_database(connection: "Connection") -> Findings:
             yield Finding(name, f"version {versions[name]}")
         else:
             statement = f"CREATE EXTENSION {name}"
-            yield Finding(name, f"not installed; let an administrator run: {statement}", "problem")
+            yield Finding(
+                name, f"not installed; ask an administrator to run: {statement}", "problem"
+            )
     revision, newest = current_revision(connection), newest_revision()
     if revision == newest:
         require_owner(connection)
@@ -154,7 +156,7 @@ def describe_database(connection: "Connection") -> Findings:
         now = f"at {revision}" if revision else "not made"
         yield Finding(
             "schema",
-            f"{now}, the newest is {newest}; the next command migrates it, or: rastersources db migrate",
+            f"{now}; the newest revision is {newest}; the next command migrates it, or: rastersources db migrate",
             "warning",
         )
 
@@ -167,19 +169,23 @@ def check_libraries(configured: Settings, engines: "list[Engine]") -> Findings:
     yield Finding("gdal", f"GDAL {gdal}")
     grids = f"PROJ {proj}, {count} grid files"
     if configured.crs_policy == "lizard":
-        yield Finding("proj", f"{grids}; none is used, as RASTERSOURCES_CRS_POLICY is lizard")
+        yield Finding("proj", f"{grids}; they are not used, as RASTERSOURCES_CRS_POLICY is lizard")
         return
     yield Finding("proj", grids)
     for projection, names in missing_grids(known_projections(engines)).items():
         commands = "; ".join(f"pyproj sync --file {name}" for name in names)
-        advice = f"run: {commands}, then: rastersources db reproject" if names else "none is known"
+        advice = (
+            f"run: {commands}, then: rastersources db reproject"
+            if names
+            else "PROJ does not name it"
+        )
         yield Finding(
             "proj", f"the best operation for {projection} lacks a grid; {advice}", "warning"
         )
 
 
 def known_projections(engines: "list[Engine]") -> list[str]:
-    """Return the CRSs of the catalogue; none without a database or a schema."""
+    """Return the codes of the CRSs in the catalogue; none without a database or a schema."""
     from sqlalchemy import text
 
     from pipeline.database.engine import begin
@@ -193,7 +199,7 @@ def known_projections(engines: "list[Engine]") -> list[str]:
 
 
 def check_uploads(configured: Settings) -> Findings:
-    """Check the storage of uploads, and the room that is left."""
+    """Check the storage of uploads, and its free space."""
     from pipeline.storage.uploads import open_upload_store
 
     location = uploads_location(configured)
@@ -201,7 +207,7 @@ def check_uploads(configured: Settings) -> Findings:
     store.owner()  # raises an error for a bucket that does not answer
     free = store.bytes_free({})
     if free is not None and free < configured.upload_reserve_bytes:
-        text = f"{location} has {free} bytes left; make room, or lower RASTERSOURCES_UPLOAD_RESERVE_BYTES"
+        text = f"{location} has {free} bytes left; delete files, or lower RASTERSOURCES_UPLOAD_RESERVE_BYTES"
         yield Finding("uploads", text, "problem")
     else:
         left = "" if free is None else f", {free / 2**30:.1f} GiB left"
@@ -213,10 +219,10 @@ def check_roots(configured: Settings) -> Findings:
     for root in configured.roots:
         if "://" in root:
             kind = "bucket" if root.startswith("s3://") else "web server"
-            yield Finding("roots", f"{root} (a {kind} is looked at when it is read)")
+            yield Finding("roots", f"{root} (a {kind} is not checked)")
         elif not os.access(root, os.R_OK | os.X_OK) or not Path(root).is_dir():
             text = f"{root} of RASTERSOURCES_ROOTS is not a folder that this user can read"
-            yield Finding("roots", f"{text}; mount it, or take it out", "problem")
+            yield Finding("roots", f"{text}; mount it, or remove it from the setting", "problem")
         else:
             yield Finding("roots", f"{root} is readable")
 
@@ -228,11 +234,11 @@ def check_api(configured: Settings) -> Findings:
         return
     port = configured.port or next_free_port(configured.host, API_PORT)
     bind(configured.host, port, "RASTERSOURCES_PORT").close()
-    yield Finding("api", f"no server runs; port {port} of {configured.host} is free for one")
+    yield Finding("api", f"no server runs; port {port} of {configured.host} is free")
 
 
 def check_prefect(configured: Settings) -> Findings:
-    """Check the Prefect server of PREFECT_API_URL, or report that of `up`."""
+    """Check the Prefect server of PREFECT_API_URL, or report the one of `up`."""
     from importlib.metadata import version
     from urllib.request import urlopen
 

@@ -18,7 +18,7 @@ from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
-if TYPE_CHECKING:  # `--help` would wait for these imports
+if TYPE_CHECKING:  # these imports would slow down `--help`
     from sqlalchemy import Engine
 
     from pipeline.export.selection import Selection, Snapshot
@@ -33,19 +33,21 @@ export = typer.Typer(
 Target = Annotated[
     Path,
     typer.Argument(
-        metavar="TARGET", help="What is written: a new one, or that of an earlier export."
+        metavar="TARGET", help="The file or folder to write: a new one, or an earlier export."
     ),
 ]
 Source = Annotated[str | None, typer.Option(help="Only this raster source.", metavar="UUID|NAME")]
 AsUser = Annotated[
     str | None,
-    typer.Option("--as", help="What this user may see, instead of visitors.", metavar="USERNAME"),
+    typer.Option(
+        "--as",
+        help="Export what this user may see, instead of what visitors may see.",
+        metavar="USERNAME",
+    ),
 ]
-Full = Annotated[
-    bool, typer.Option("--full", help="Write everything anew, also what has not changed.")
-]
+Full = Annotated[bool, typer.Option("--full", help="Write everything again, even unchanged parts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, and no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, and no progress.")]
 
 
 def command(write: "Write") -> "Write":
@@ -87,11 +89,11 @@ def geoparquet(
 ) -> "Summary":
     """Export STAC GeoParquet, with a row for each raster file.
 
-    TARGET is a folder, which gets one Parquet file for 50,000 ids. The same command later writes only the Parquet files
-    in which something changed, and deletes those whose rows are all gone. DuckDB, GeoPandas and GDAL read
+    TARGET is a folder, which gets one Parquet file for each 50,000 ids. Run the same command later to write only the
+    Parquet files that changed, and to delete those that have no rows any more. DuckDB, GeoPandas and GDAL read
     TARGET/*.parquet.
 
-    The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
+    The filters are those of `rastersources search`. They choose raster sources; all files of these are exported.
     """
     from pipeline.export.stac_geoparquet import export_geoparquet
     from pipeline.export.target import open_target
@@ -107,10 +109,10 @@ def gti(
     """Export a tile index, which GDAL opens as one mosaic.
 
     TARGET is a GeoPackage for the GTI driver of GDAL 3.9 and later; its name ends with .gti.gpkg. The raster files must
-    have one CRS, one type of pixels and one pixel size. The last time lies on top. The same command later replaces
-    TARGET by one in which only what changed is new.
+    have the same CRS, dtype and pixel size. The file with the latest time is on top. Run the same command later to
+    update TARGET.
 
-    The index holds the files whose place the user may know: those with a public URL in RASTERSOURCES_ASSET_URLS, and
+    The index has the files whose location the user may see: those with a public URL in RASTERSOURCES_ASSET_URLS, and
     those that the user may write. The filters are those of `rastersources search`; they choose raster sources.
     """
     from pipeline.export.tile_index import export_gti
@@ -124,11 +126,11 @@ def stac(
 ) -> "Summary":
     """Export a static STAC catalogue.
 
-    Its links are relative, so any web server or bucket can offer it. TARGET is a folder, which gets catalog.json, and
-    for each raster source a folder with collection.json and one document for each file. The same command later writes
-    the documents that changed, and deletes those of files and sources that are gone.
+    Its links are relative, so that any web server or bucket can serve it. TARGET is a folder, which gets catalog.json,
+    and for each raster source a folder with collection.json and a document for each file. Run the same command later to
+    write the documents that changed, and to delete those of files and sources that were removed.
 
-    The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
+    The filters are those of `rastersources search`. They choose raster sources; all files of these are exported.
     """
     from pipeline.export.static_catalogue import StaticCatalogue
     from pipeline.export.target import open_target
@@ -140,7 +142,7 @@ def stac(
 def select(
     engine: "Engine", context: typer.Context, source: str | None, as_user: str | None
 ) -> "Selection":
-    """Return what the options choose. Raises CatalogueError for a source that the caller may not see."""
+    """Return the selection of the options. Raises CatalogueError for a source that the caller may not see."""
     from pipeline.catalogue import search
     from pipeline.catalogue.access import ANONYMOUS
     from pipeline.catalogue.source_facts import find_source
@@ -155,9 +157,9 @@ def select(
         where = [test(caller) for test in tests]
         if named is not None:
             if not search.count_sources(connection, caller, [named]):
-                who = f'the user "{as_user}"' if as_user else "visitors"
+                caller_text = f'the user "{as_user}"' if as_user else "visitors"
                 raise CatalogueError(
-                    f'{who} may not see "{source}"; --as USERNAME exports what a user may see'
+                    f'{caller_text} may not see "{source}"; use --as USERNAME to export what a user may see'
                 )
             where.append(named)
     return Selection(caller, where, settings().asset_urls)
@@ -165,29 +167,29 @@ def select(
 
 @contextmanager
 def explain_stop() -> Iterator[None]:
-    """Print after Ctrl-C how to go on."""
+    """Print after Ctrl-C how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        echo_error("stopped; the same command goes on from there")
+        echo_error("stopped; run the same command to continue")
         raise SystemExit(130) from None
 
 
 @contextmanager
 def explain_errors(target: Path) -> Iterator[None]:
-    """Raise CatalogueError where the disk does not take the target."""
+    """Raise CatalogueError if the target cannot be written."""
     import sqlite3
 
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        where = getattr(error, "filename", None) or target
+        path = getattr(error, "filename", None) or target
         reason = getattr(error, "strerror", None) or error
-        raise CatalogueError(f"cannot write {where}: {reason}") from error
+        raise CatalogueError(f"cannot write {path}: {reason}") from error
 
 
 def print_summary(summary: "Summary", target: Path, seconds: float) -> None:
-    """Print what the target holds, what changed in it, and what was left out."""
+    """Print the content of the target, what changed in it, and what was left out."""
     for notice in summary.notices:
         echo(f"warning: {notice}", err=True, colour="yellow")
     if summary.missing:
@@ -195,7 +197,7 @@ def print_summary(summary: "Summary", target: Path, seconds: float) -> None:
     if summary.not_public:
         files = pluralize(summary.not_public, "file")
         echo(
-            f"left out: {files} whose place is not public (RASTERSOURCES_ASSET_URLS, --as)",
+            f"left out: {files} whose location is not public (RASTERSOURCES_ASSET_URLS, --as)",
             err=True,
         )
     parts = [

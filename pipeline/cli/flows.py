@@ -1,6 +1,6 @@
 """The commands that run and schedule Prefect's flows.
 
-Each command imports what it needs: Prefect takes seconds to import, and reads its environment only then.
+Each command imports what it needs, because Prefect takes seconds to import and reads its environment on import.
 """
 
 import logging
@@ -59,7 +59,7 @@ def sync(
     Exit status 0: all good; 3: some files were rejected, each with its reason; 1: the run failed.
     """
     if end_with_input:
-        # Prefect's server may have ended too, and Prefect tries for minutes to reach it
+        # Prefect's server may have ended too; Prefect would try for minutes to reach it
         exit_when_input_closes(kill_after=SECONDS_TO_STOP_SYNC)
     with connect_prefect():
         from flows.sync import run
@@ -75,7 +75,7 @@ def sync(
 
 @flow.command("uploads")
 def uploads() -> None:
-    """Process the uploads that wait now; a server does this by itself.
+    """Process the uploads that are waiting; a running server does this by itself.
 
     Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
@@ -92,7 +92,7 @@ def schedule(
     port: Annotated[
         int | None,
         typer.Option(
-            help="Port of Prefect's server; RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
+            help="Port of Prefect's server; default: RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
         ),
     ] = None,
     end_with_input: options.EndWithInput = False,
@@ -127,7 +127,7 @@ def deploy(
 ) -> None:
     """Deploy the schedules of a sources.toml to a work pool of the Prefect server of PREFECT_API_URL.
 
-    Deployments of definitions that left the file are removed; others are left alone.
+    Deployments of definitions that were removed from the file are deleted. Other deployments are not changed.
     """
     from flows.schedules.prefect_server import prepare_environment
 
@@ -150,7 +150,7 @@ def connect_prefect() -> Iterator[None]:
     with exit_if_server_is_away(), server_for_run(home_folder(settings())):
         from flows.schedules.server_errors import require_server, translate_errors
 
-        # while a server is away Prefect's logging prints its own tracebacks between our lines
+        # when the server does not answer, Prefect's logging would print tracebacks between our lines
         logging.raiseExceptions = False
         require_server()
         with translate_errors():
@@ -159,13 +159,13 @@ def connect_prefect() -> Iterator[None]:
 
 @contextmanager
 def exit_if_server_is_away() -> Iterator[None]:
-    """End the process at once if Prefect's server is away: Prefect tries for hours to send it the last events."""
+    """End the process at once if Prefect's server does not answer; Prefect would try for hours to send its events."""
     from flows.schedules.prefect_server import ServerAway
 
     try:
         yield
     except ServerAway as error:
-        echo_error(f"{error}; start it, then run this again")
+        echo_error(f"{error}; start it, then run the command again")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

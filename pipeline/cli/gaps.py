@@ -1,4 +1,4 @@
-"""The command that reports what raster sources lack, as tables or as JSON."""
+"""The command that reports the gaps of raster sources, as tables or as JSON."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pipeline.catalogue.gaps import Gaps
 
 MAX_LINES = 20
-"""Lines of each kind in a table; --json prints all."""
+"""Maximum number of lines of each kind in a table; --json prints all."""
 UNBROKEN = 10_000
-"""Columns where the output is not a terminal. Programs want each line in one piece."""
+"""Width of the table if the output is not a terminal: lines must not be wrapped for programs."""
 
 Line = tuple[str, str, str]
-"""What it is, where or when, and how much."""
+"""The kind of gap, its place or time, and its size."""
 
 
 def gaps(
@@ -33,9 +33,9 @@ def gaps(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Report the missing steps of a series, and where no file covers the extent.
+    """Report missing steps of series, and parts of the extent that no file covers.
 
-    The exit status is 0, also where something is missing.
+    The exit status is 0 even if there are gaps.
     """
     from pipeline.catalogue.gaps import find_gaps, gaps_document
 
@@ -50,7 +50,7 @@ def gaps(
 
 
 def print_tables(sources: "Sequence[Gaps]") -> None:
-    """Print a table for each source that lacks something, or for the only one, and count the complete ones."""
+    """Print a table for each source that has gaps, or for the only source, and count the complete ones."""
     from rich.console import Console
     from rich.table import Table
 
@@ -60,7 +60,7 @@ def print_tables(sources: "Sequence[Gaps]") -> None:
     for source in sources:
         if len(sources) > 1 and source.complete:
             continue
-        crs = source.projection or "a CRS without code"
+        crs = source.projection or "a CRS without a code"
         echo(f"{source.name}  {source.uuid}  {crs}  {pluralize(source.files, 'file')}")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
         for line in lines_of(source):
@@ -77,13 +77,13 @@ def lines_of(source: "Gaps") -> Iterator[Line]:
         (
             "hole",
             format_area(hole),
-            f"{hole.pixels:,.0f} pixels, {'at the edge' if hole.at_edge else 'files all around'}",
+            f"{hole.pixels:,.0f} pixels, {'at the edge' if hole.at_edge else 'surrounded by files'}",
         )
         for hole in source.holes.largest
     ]
     yield from first_lines(holes, source.holes.count)
     if source.tiles and not source.tiles.comparable:
-        yield ("tiles", "not compared", "the files lie at other places at each step")
+        yield ("tiles", "not compared", "the files lie elsewhere at each step")
     elif source.tiles:
         yield from first_lines([
             (
@@ -104,10 +104,10 @@ def series_lines(source: "Gaps") -> Iterator[Line]:
     series = source.series
     if series is None:
         if source.steps:
-            reason = "fewer than three steps and no declared interval: they cannot be compared"
+            reason = "cannot be compared: fewer than three steps and no declared interval"
             yield ("steps", str(source.steps), reason)
         return
-    origin = "declared" if series.declared else "the most frequent one; none is declared"
+    origin = "declared" if series.declared else "the most frequent one; no interval is declared"
     counts = f"{pluralize(series.steps, 'step')}, {series.missing_steps} missing"
     yield ("interval", f"{format_interval(series.interval)} ({origin})", counts)
     yield from first_lines([
@@ -120,12 +120,12 @@ def series_lines(source: "Gaps") -> Iterator[Line]:
 def first_lines(lines: Sequence[Line], count: int | None = None) -> Iterator[Line]:
     """Yield the first lines, and how many of `count` were left out."""
     yield from lines[:MAX_LINES]
-    if (left := (count or len(lines)) - MAX_LINES) > 0:
-        yield (lines[0][0], f"... and {left} more", "--json prints more of them")
+    if (hidden := (count or len(lines)) - MAX_LINES) > 0:
+        yield (lines[0][0], f"... and {hidden} more", "--json prints more of them")
 
 
 def format_area(area: "Area") -> str:
-    """Return a box in the CRS of the source, and in degrees where it has a place on earth."""
+    """Return a box in the CRS of the source, and in degrees if it has a place on earth."""
     box = " ".join(f"{edge:.10g}" for edge in area.box)
     if area.bounds is None:
         return box
@@ -133,7 +133,7 @@ def format_area(area: "Area") -> str:
 
 
 def format_period(first: datetime, last: datetime) -> str:
-    """Return two times; the second without its date where that is the same."""
+    """Return two times; the second has no date if the dates are the same."""
     if first == last:
         return format_time(first)
     end = format_time(last)

@@ -1,4 +1,4 @@
-"""The command that brings other catalogues in."""
+"""The command that imports other catalogues."""
 
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.ingest.stac.assets import Found
     from pipeline.ingest.stac.importing import StacImport
 
-imports = typer.Typer(no_args_is_help=True, help="Bring other catalogues in.")
+imports = typer.Typer(no_args_is_help=True, help="Import other catalogues.")
 SHOWN_KINDS = 5
 
 
@@ -48,7 +48,7 @@ Assets = Annotated[
     list[str] | None,
     typer.Option(
         "--asset",
-        help="Name of an asset to import; may be repeated. Without it: all GeoTIFFs with data.",
+        help="Name of an asset to import; may be repeated. Default: all GeoTIFFs with data.",
         metavar="NAME",
     ),
 ]
@@ -60,24 +60,24 @@ Group = Annotated[
 ]
 ItemTimes = Annotated[
     bool,
-    typer.Option("--item-times", help="Give files without a time of their own that of their item."),
+    typer.Option("--item-times", help="Use the times of items for files that contain no time."),
 ]
 Id = Annotated[
     str | None,
     typer.Option(
         "--id",
-        help="Name of this import, by which it finds its raster sources again. Without it: made of the URL.",
+        help="Name of this import, by which it finds its raster sources again. Default: made from the URL.",
         metavar="NAME",
     ),
 ]
 ShowPlan = Annotated[
-    bool, typer.Option("--plan", help="Show what would be done; change nothing, read no file.")
+    bool, typer.Option("--plan", help="Show what would be done; change nothing and read no files.")
 ]
 
 
 @imports.callback()
 def import_() -> None:
-    """Bring other catalogues in."""
+    """Import other catalogues."""
 
 
 @imports.command()
@@ -103,10 +103,10 @@ def stac(
     as_json: options.RunAsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Register the GeoTIFFs of a STAC catalogue, as `register` does; the same import again adds what is new.
+    """Register the GeoTIFFs of a STAC catalogue, as `register` does; repeat the import to add new files.
 
-    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed. With --plan 0:
-    nothing to do; 2: there is something to do; 1: it failed.
+    Exit status 0: all files are registered; 3: some were rejected, each with its reason; 1: the run failed. With --plan
+    0: nothing to do; 2: there is something to do; 1: it failed.
     """
     from pipeline.ingest.stac.assets import Choice
     from pipeline.ingest.stac.importing import open_import
@@ -168,24 +168,24 @@ def _plan(files: "StacImport", *, create: bool, as_json: bool, quiet: bool) -> i
     return 2 if plan.changes else 0
 
 
-def _found_document(found: "Found") -> dict[str, object]:
+def _found_document(summary: "Found") -> dict[str, object]:
     return {
-        "items": found.items,
-        "geotiffs": found.geotiffs,
-        "items_without_geotiff": found.without,
-        "other_assets": dict(found.others.most_common()),
+        "items": summary.items,
+        "geotiffs": summary.geotiffs,
+        "items_without_geotiff": summary.without,
+        "other_assets": dict(summary.others.most_common()),
     }
 
 
-def _print_found(found: "Found") -> None:
-    """Print how much the catalogue holds, and which kinds of assets are left out."""
-    without = f", {found.without} without a GeoTIFF" if found.without else ""
+def _print_found(summary: "Found") -> None:
+    """Print the size of the catalogue, and the kinds of assets that are left out."""
+    without = f", {summary.without} without a GeoTIFF" if summary.without else ""
     echo(
-        f"found {pluralize(found.items, 'item')}{without}, with {pluralize(found.geotiffs, 'GeoTIFF')}"
+        f"found {pluralize(summary.items, 'item')}{without}, with {pluralize(summary.geotiffs, 'GeoTIFF')}"
     )
-    if found.others:
-        kinds = [f"{count} {kind}" for kind, count in found.others.most_common(SHOWN_KINDS)]
-        more = len(found.others) - len(kinds)
-        kinds += [f"{pluralize(more, 'more kind')}; --json names all"] if more else []
-        total = pluralize(found.others.total(), "other asset")
+    if summary.others:
+        kinds = [f"{count} {kind}" for kind, count in summary.others.most_common(SHOWN_KINDS)]
+        more = len(summary.others) - len(kinds)
+        kinds += [f"{pluralize(more, 'more kind')}; --json names all of them"] if more else []
+        total = pluralize(summary.others.total(), "other asset")
         echo(f"not imported: {total}: {', '.join(kinds)}")

@@ -1,4 +1,4 @@
-"""The command that prints what reading finds in files, without a database."""
+"""The command that reads files and prints their metadata, without a database."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH...",
-        help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
+        help="Files, folders with everything below them, or file:// and s3:// URLs.",
     ),
 ]
 
@@ -24,7 +24,7 @@ def inspect(
     paths: Paths,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Read the pixels too, of an overview if there is one.")
+        bool, typer.Option("--stats", help="Also read pixels, from an overview if there is one.")
     ] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Like --stats, but read every pixel.")
@@ -34,7 +34,7 @@ def inspect(
     nodata: options.Nodata = None,
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
-    """Print what reading finds in files, without a database; exit status 1 if any was rejected."""
+    """Read files and print their metadata, without a database; exit status 1 if a file was rejected."""
     from pipeline.cli.inspection import inspect_raster
     from pipeline.cli.inspection_output import print_json, print_table
     from pipeline.cli.progress import PixelBars

@@ -1,6 +1,6 @@
-"""What `rastersources inspect` shows of a raster, as plain values.
+"""Converts a raster to the plain values that `rastersources inspect` prints.
 
-Worker processes make it: the process that prints need not import the libraries that a raster needs.
+Worker processes run this, so that the process that prints need not import the raster libraries.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.raster.models import BandStatistics, RasterFile, Statistics
 
 SHOWN_TIMES = 4
 PROVENANCE_KEYS = {"origin": "transform", "upper bound": "transform", "pixelsize": "transform"}
-"""Rows whose value came with another field."""
+"""Rows of the table whose provenance is that of another field."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Inspection:
     """One raster."""
 
     document: dict[str, Any]
-    """The JSON object of `--json`, in the words of the API."""
+    """The JSON object of `--json`, with the names of the API."""
     rows: list[tuple[str, str, str]]
     """Field, value and provenance, for the table."""
 
 
 def inspect_raster(raster: RasterFile, *, stats: bool) -> Inspection:
-    """Return what is shown of a raster; `stats` tells whether statistics were asked for."""
+    """Return the values to print for a raster, with statistics if `stats`."""
     document = json_object(raster)
     if stats:
         document |= statistics_object(raster.statistics)
@@ -60,7 +60,7 @@ def json_object(raster: RasterFile) -> dict[str, Any]:
 
 
 def statistics_object(statistics: Statistics | None) -> dict[str, Any]:
-    """Return statistics and outline; both null where a warning says why there are none."""
+    """Return statistics and outline of the valid pixels; both are null if a warning explains why they are missing."""
     if statistics is None:
         return {"statistics": None, "valid_outline": None}
     outline = statistics.valid_outline
@@ -91,7 +91,7 @@ def band_object(number: int, band: BandStatistics) -> dict[str, Any]:
 
 
 def field_texts(raster: RasterFile) -> dict[str, str]:
-    """Return the fields as texts for people."""
+    """Return the fields as text for people."""
     place, layout = raster.georeference, raster.layout
     bounds, operation = place.bounds, place.operation
     accuracy = f"{operation.accuracy:g} m" if operation.accuracy is not None else "unknown accuracy"

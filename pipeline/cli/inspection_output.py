@@ -1,4 +1,4 @@
-"""Prints what `rastersources inspect` found: a JSON object on one line, or a table for people."""
+"""Prints the results of `rastersources inspect`: a JSON object on one line, or a table for people."""
 
 import json
 import sys
@@ -71,19 +71,19 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
         table.add_row(str(band["band"]), figures(band), "\n".join(percentiles), bars(band))
     hidden = len(statistics["bands"]) - SHOWN_BANDS
     if hidden > 0:
-        table.caption = f"and {hidden} more bands; --json has them all"
+        table.caption = f"and {hidden} more bands; --json has all of them"
     return table
 
 
 def title_of(statistics: dict[str, Any]) -> str:
-    """Return which pixels were read."""
+    """Return a text about which pixels were read."""
     if not statistics["approximate"]:
         return "statistics of every pixel"
     return f"approximate statistics, from the overview 1:{statistics['overview']}; --exact reads every pixel"
 
 
 def figures(band: dict[str, Any]) -> str:
-    """Return the figures of a band, one on a line."""
+    """Return the figures of a band, one on each line."""
     share = band["valid_share"]
     valid = "valid under 0.01%" if 0 < share < 1e-4 else f"valid {share:.2%}"
     if band["min"] is None:
@@ -93,19 +93,19 @@ def figures(band: dict[str, Any]) -> str:
 
 
 def brief(number: float | None) -> str:
-    """Return whole numbers as they are, others with six digits."""
+    """Return integers unchanged, other numbers with six digits."""
     if number is None:
         return "unknown"
     return str(number) if isinstance(number, int) else f"{number:.6g}"
 
 
 def bars(band: dict[str, Any]) -> str:
-    """Return the histogram as bars, the highest of them full."""
+    """Return the histogram as lines of bars; the highest bar has full height."""
     if band["histogram"] is None:
         return ""
     counts = band["histogram"]["counts"]
     highest = max(counts)
-    # Rounded up, so that even one pixel shows.
+    # Round up, so that even one pixel is visible.
     steps = [-(-count * BAR_LINES * 8 // highest) for count in counts]
     return "\n".join(
         "".join(BARS[min(max(step - 8 * line, 0), 8)] for step in steps)

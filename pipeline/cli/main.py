@@ -56,9 +56,9 @@ for group, commands in {
     app.add_typer(commands, name=group)
 
 
-def print_version(wanted: bool) -> None:
-    """Print the version and exit if it is wanted."""
-    if wanted:
+def print_version(is_given: bool) -> None:
+    """Print the version and exit if the option was given."""
+    if is_given:
         from importlib.metadata import version
 
         typer.echo(f"rastersources {version('rastersources')}")
@@ -74,13 +74,13 @@ def rastersources(
         ),
     ] = False,
 ) -> None:
-    """A catalogue of GeoTIFFs: inspect files, register them, serve what is where."""
+    """A catalogue of GeoTIFFs: inspect files, register them, and serve the catalogue."""
 
 
 def main() -> None:
     """Run the command line.
 
-    An error of ours becomes a sentence on standard error and exit status 1, a wrong call one and exit status 2.
+    An error of ours is printed on standard error with exit status 1, a usage error with exit status 2.
     """
     try:
         with exit_on_signals():
@@ -98,19 +98,17 @@ def main() -> None:
         if not any(argument.endswith(error.object) for argument in sys.argv):
             raise
         shown = os.fsencode(error.object).decode(errors="backslashreplace")
-        exit_with_error(
-            f'"{shown}" is not UTF-8, as names in the catalogue must be; write it in UTF-8'
-        )
+        exit_with_error(f'"{shown}" is not UTF-8; write names in UTF-8')
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has ended, as `head` does
+        sys.stderr.close()  # the program that read our output has ended, such as `head`
         raise SystemExit(1) from None
     finally:
-        gc.freeze()  # the end of the process frees everything at once
+        gc.freeze()  # the end of the process frees all memory at once
     raise SystemExit(status or 0)
 
 
 def echo_usage_error(error: typer.TyperException) -> None:
-    """Print what is wrong in a call and where its help is; the help itself for a group without a command."""
+    """Print what is wrong in a call and how to get help; print the help itself for a group without a command."""
     message = error.format_message()
     if message.startswith("Usage: "):
         typer.echo(message, err=True)

@@ -16,20 +16,21 @@ RunAsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per definition when all are done.")
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print failures only; the exit status tells the rest.")
+    bool,
+    typer.Option("--quiet", "-q", help="Print only failures; see the exit status for the rest."),
 ]
 Create = Annotated[
-    bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
+    bool, typer.Option("--create", help="Add organisations and suppliers that do not exist yet.")
 ]
 EndWithInput = Annotated[bool, typer.Option("--end-with-input", hidden=True)]
-"""For a process that must not outlive the one that started it."""
+"""For a process that must end with the process that started it."""
 Suggest = Annotated[bool, typer.Option("--suggest", hidden=True)]
-"""For the first sync of `up`: afterwards commands worth trying are printed."""
+"""For the first sync of `up`, which then prints commands worth trying."""
 Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME...]",
-        help="Ids of definitions; without any, all of them.",
+        help="Ids of definitions; default: all of them.",
         autocompletion=complete_definition,
     ),
 ]
@@ -48,26 +49,28 @@ SourceName = Annotated[
 DEFAULT_CONFIG = Path("sources.toml")
 ReadBy = Annotated[
     Runner | None,
-    typer.Option("--runner", help="What reads files; RASTERSOURCES_RUNNER or processes."),
+    typer.Option("--runner", help="What reads files; default: RASTERSOURCES_RUNNER, or processes."),
 ]
 Scheduler = Annotated[
     str | None,
     typer.Option(help="The Dask scheduler, such as tcp://10.0.0.5:8786.", metavar="ADDRESS"),
 ]
 AcceptMissing = Annotated[
-    bool, typer.Option("--accept-missing", help="Go on even if very many files are missing.")
+    bool, typer.Option("--accept-missing", help="Continue even if very many files are missing.")
 ]
 Prune = Annotated[
     bool,
-    typer.Option("--prune", help="First remove the sources of definitions that left the file."),
+    typer.Option(
+        "--prune", help="First remove the sources of definitions that the file no longer has."
+    ),
 ]
 Pool = Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")]
 Crs = Annotated[
     str | None,
-    typer.Option("--crs", help="CRS of files without one, such as EPSG:CODE.", metavar="CRS"),
+    typer.Option("--crs", help="CRS of files without a CRS, such as EPSG:CODE.", metavar="CRS"),
 ]
 CrsOverride = Annotated[
-    bool, typer.Option("--crs-override", help="Use --crs for files with another CRS too.")
+    bool, typer.Option("--crs-override", help="Use --crs even for files with another CRS.")
 ]
 Nodata = Annotated[
     str | None,

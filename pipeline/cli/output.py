@@ -1,4 +1,4 @@
-"""What commands print: the outcome of a run, the plan of a sync, and the addresses of the servers."""
+"""Prints the outcome of a run, the plan of a sync, and the addresses of the servers."""
 
 import sys
 from collections import Counter
@@ -19,7 +19,7 @@ from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
 
-if TYPE_CHECKING:  # most commands would wait for the raster libraries
+if TYPE_CHECKING:  # importing the raster libraries would slow down most commands
     from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
 
 PROGRAM = "rastersources"
@@ -28,7 +28,7 @@ SHOWN_REJECTIONS = 50
 SHOWN_OF_REASON = 10
 SHOWN_RUNS = 10
 SHOWN_FILES = 10
-"""Files of each kind that a plan prints; --json prints all."""
+"""Maximum number of files of each kind that a plan prints; --json prints all."""
 
 
 def print_outcomes(
@@ -48,7 +48,7 @@ def print_outcomes(
 
 
 def print_failures(outcomes: Sequence[RunOutcome]) -> None:
-    """Print why definitions failed."""
+    """Print the reasons of failed definitions."""
     for outcome in outcomes:
         if outcome.failure is not None:
             echo_error(str(outcome.failure))
@@ -88,7 +88,7 @@ def print_report(outcomes: Sequence[RunOutcome], seconds: float) -> None:
 
 
 def print_rejections(report: RunReport) -> None:
-    """Print the files that were rejected now, by reason; count those that an earlier run rejected."""
+    """Print the files that this run rejected, by reason; count those that an earlier run rejected."""
     new = [file for file in report.rejected if file.uri not in report.repeated]
     for code, count in Counter(file.code for file in new).most_common():
         files = [file for file in new if file.code == code]
@@ -106,7 +106,7 @@ def print_rejections(report: RunReport) -> None:
 
 
 def name_runs(outcomes: Sequence[RunOutcome]) -> str:
-    """Return the numbers of the runs, which `undo` takes."""
+    """Return the numbers of the runs, for `undo`."""
     numbers = [str(outcome.run) for outcome in outcomes if outcome.run is not None]
     if len(numbers) > SHOWN_RUNS:
         numbers = [*numbers[:SHOWN_RUNS], f"... {numbers[-1]}"]
@@ -156,11 +156,13 @@ def print_plans(plans: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
         print_files(plan)
     for orphan in orphans:
         sources = pluralize(orphan.sources, "source")
-        echo(f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes them")
+        echo(
+            f"orphaned {orphan.id}: no longer in the file, has {sources}; `sync --prune` removes them"
+        )
 
 
 def print_files(plan: Plan) -> None:
-    """Print the first files of each kind, and why a sync would refuse to run."""
+    """Print the first files of each kind, and the reason if a sync would refuse to run."""
     for name, uris in plan.files.items():
         for uri in uris[:SHOWN_FILES]:
             echo(f"{name} {describe_file(plan, uri)}")
@@ -171,7 +173,7 @@ def print_files(plan: Plan) -> None:
 
 
 def describe_file(plan: Plan, uri: str) -> str:
-    """Return the file with its former place, or with the reason of its rejection."""
+    """Return the file with its former URI, or with the reason of its rejection."""
     if uri in plan.moved_from:
         return f"{uri} (was {plan.moved_from[uri]})"
     reason = plan.reasons.get(uri)
@@ -195,7 +197,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
 def print_moved(moved: "MovedSource | Rejection") -> None:
     """Print a source whose bounds change, or a file that can no longer be placed."""
     if isinstance(moved, Rejection):
-        echo(f"left as it is {describe_rejection(moved)}")
+        echo(f"not changed: {describe_rejection(moved)}")
     else:
         files = pluralize(moved.files, "file")
         echo(f"{format_distance(moved.metres):>10}  {moved.uuid}  {moved.name} ({files})")
@@ -204,11 +206,11 @@ def print_moved(moved: "MovedSource | Rejection") -> None:
 def print_reprojection(summary: "ReprojectSummary", *, dry_run: bool) -> None:
     """Print the outcome of a reprojection."""
     if not summary.files:
-        echo("nothing to change: every file lies where it would be placed now")
+        echo("nothing to change: the place of every file is up to date")
     elif not summary.sources:
         verb = "would get" if dry_run else "got"
         files = pluralize(summary.files, "file")
-        echo(f"no bounds change; {files} {verb} the operation and PROJ of now")
+        echo(f"no bounds change; {files} {verb} the present operation and version of PROJ")
     else:
         verb = "would change" if dry_run else "changed"
         sources = pluralize(summary.sources, "source")
@@ -221,7 +223,7 @@ def format_distance(metres: float) -> str:
 
 
 def print_addresses(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
-    """Print where the servers are, and what is synced now; `password` is the file of a Prefect server of ours."""
+    """Print the addresses of the servers and what is synced; `password` is the password file of our Prefect server."""
     echo(f"The map of the catalogue is at {address}/")
     echo(f"The API is at {address}/api/v4/rastersources/")
     echo(f"Prefect's pages are at {prefect} in some seconds")
@@ -231,7 +233,7 @@ def print_addresses(address: str, prefect: str, config: Path, password: Path | N
 
 
 def print_suggestions(address: str) -> None:
-    """Print three commands, once the first sync has put something into the catalogue."""
+    """Print three commands worth trying after the first sync."""
     command = program()
     lines = [
         "",
@@ -247,15 +249,15 @@ def print_suggestions(address: str) -> None:
 
 
 def shell_path(path: Path) -> str:
-    """Return a path for a shell, relative if it lies below the current folder."""
+    """Return a quoted path for a shell, relative if it lies below the current folder."""
     here = Path.cwd()
     return quote(str(path.relative_to(here) if here in path.parents else path))
 
 
 def program() -> str:
-    """Return what starts this program in a shell: its name if the shell finds it, otherwise its path."""
+    """Return the command that starts this program in a shell: its name if it is on PATH, otherwise its path."""
     called, here = Path(sys.argv[0]), Path.cwd()
-    if called.name != PROGRAM:  # python -m pipeline.cli; the program lies beside Python
+    if called.name != PROGRAM:  # started by python -m pipeline.cli; the program is beside Python
         called = Path(sys.executable).with_name(PROGRAM)
     path = called.absolute()
     if not path.exists():

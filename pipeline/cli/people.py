@@ -15,9 +15,9 @@ organisation = typer.Typer(help="The organisations that own raster sources.", no
 user = typer.Typer(
     help="The people and programs that sign in or supply data.", no_args_is_help=True
 )
-role = typer.Typer(help="What a user may do in an organisation.", no_args_is_help=True)
+role = typer.Typer(help="The roles of users in organisations.", no_args_is_help=True)
 key = typer.Typer(help="API keys.", no_args_is_help=True)
-layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
+layer = typer.Typer(help="The layers that show raster sources.", no_args_is_help=True)
 GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
 
 NewUsername = Annotated[str, typer.Argument(metavar="USERNAME")]
@@ -47,7 +47,7 @@ def add_organisation(name: Annotated[str, typer.Argument(metavar="NAME")]) -> No
 
 @organisation.command("list")
 def list_organisations(as_json: AsJson = False) -> None:
-    """List the organisations with the numbers of their raster sources and of the users who have a role there."""
+    """List the organisations with the number of their raster sources and of users who have a role there."""
     from pipeline.catalogue import owners
 
     with open_catalogue(settings()) as engine:
@@ -61,7 +61,7 @@ def add_user(
     last_name: Annotated[str, typer.Option(help="Family name.")] = "",
     email: Annotated[str, typer.Option(help="Email address.")] = "",
 ) -> None:
-    """Add a user. They sign in with an API key, or with a password once they have one."""
+    """Add a user. They sign in with an API key, or with a password after you set one."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -70,7 +70,7 @@ def add_user(
 
 @user.command("password")
 def set_password(username: Username) -> None:
-    """Ask for a new password of a user, and end their sessions."""
+    """Ask for a new password of a user, store it, and end their sessions."""
     from pipeline.catalogue import users
 
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -89,7 +89,7 @@ def list_users(as_json: AsJson = False) -> None:
 
 @user.command("deactivate")
 def deactivate_user(username: Username) -> None:
-    """Deactivate a user: their sessions and keys stop working at once, and their data stays."""
+    """Deactivate a user: their sessions and keys stop working at once, and their data stay."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -98,7 +98,7 @@ def deactivate_user(username: Username) -> None:
 
 @user.command("activate")
 def activate_user(username: Username) -> None:
-    """Activate a user again, with their password and the keys that were not revoked."""
+    """Activate a user again; their password, and the keys that were not revoked, work again."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -116,7 +116,7 @@ def grant_role(username: Username, organisation: Organisation, role: Role) -> No
 
 @role.command("revoke")
 def revoke_role(username: Username, organisation: Organisation, role: Role) -> None:
-    """Take a role of a user in an organisation away."""
+    """Remove a role of a user in an organisation."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -125,7 +125,7 @@ def revoke_role(username: Username, organisation: Organisation, role: Role) -> N
 
 @key.command("create")
 def create_key(username: Username) -> None:
-    """Create an API key and print it. It is not shown again: only its hash is stored."""
+    """Create an API key and print it. It cannot be shown again, because only its hash is stored."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -150,7 +150,7 @@ def list_keys(
     username: Annotated[str | None, typer.Argument(metavar="[USERNAME]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys of all users or of one by their prefixes. The secrets are not stored."""
+    """List the keys of all users or of one user, by their prefixes. The secrets are not stored."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -164,7 +164,7 @@ def add_layer(
         UUID, typer.Option(help="The raster source that the layer shows.", metavar="UUID")
     ],
 ) -> None:
-    """Add a layer of one raster source, with its organisation and access, and print the uuid."""
+    """Add a layer that shows one raster source, with its organisation and access, and print the uuid."""
     from pipeline.catalogue import layers
 
     with open_catalogue(settings()) as engine:

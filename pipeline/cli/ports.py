@@ -1,4 +1,4 @@
-"""Ports of this machine: for the API, and for Prefect's server beside it; and where our servers listen."""
+"""Chooses ports for the API and for Prefect's server, and publishes the addresses of our servers."""
 
 import errno
 import fcntl
@@ -12,13 +12,13 @@ from pipeline.errors import CatalogueError
 
 LOOPBACK = "127.0.0.1"
 PREFECT_PORT = 4200
-"""The port at which Prefect users expect its pages."""
+"""The default port of Prefect's pages."""
 NEARBY_PORTS = 50
-"""Ports that are tried one after the other, so that the same one is found each time."""
+"""Number of ports that are tried in order, so that the same port is chosen each time."""
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
-    """Return a listening socket; raise CatalogueError that names another address, or the setting with another port."""
+    """Return a listening socket; raise CatalogueError with advice to choose another address or port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -28,9 +28,9 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
             raise CatalogueError(
                 f"{host} is not an address of this machine; choose another, for example 127.0.0.1"
             ) from error
-        why = "is taken" if reason == errno.EADDRINUSE else "is for administrators"
-        other = 8000 if port < 1024 else port + 1 if port < 65535 else port - 1
-        message = f"port {port} of {host} {why}; choose another, for example {setting}={other}"
+        why = "is taken" if reason == errno.EADDRINUSE else "needs an administrator"
+        other_port = 8000 if port < 1024 else port + 1 if port < 65535 else port - 1
+        message = f"port {port} of {host} {why}; choose another, for example {setting}={other_port}"
         raise CatalogueError(message) from error
 
 
@@ -40,19 +40,19 @@ def socket_url(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def prefect_port(wanted: int | None) -> int:
-    """Return the wanted port for Prefect's server; without one 4200, or the next port that is free.
+def prefect_port(requested: int | None) -> int:
+    """Return the requested port for Prefect's server; without a request 4200, or the next free port.
 
-    Raises CatalogueError when the wanted port is taken.
+    Raises CatalogueError when the requested port is taken.
     """
-    if wanted is not None:
-        bind(LOOPBACK, wanted, "RASTERSOURCES_PREFECT_PORT").close()
-        return wanted
+    if requested is not None:
+        bind(LOOPBACK, requested, "RASTERSOURCES_PREFECT_PORT").close()
+        return requested
     return next_free_port(LOOPBACK, PREFECT_PORT)
 
 
 def next_free_port(host: str, first: int) -> int:
-    """Return the first port from `first` on which nobody listens, or `first` if all that are near are taken."""
+    """Return the first free port from `first` on, or `first` if all ports near it are taken."""
     for port in range(first, first + NEARBY_PORTS):
         with suppress(CatalogueError):
             bind(host, port, "").close()
@@ -61,14 +61,14 @@ def next_free_port(host: str, first: int) -> int:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface on which nobody listens."""
+    """Return a free port of the loopback interface."""
     with socket.create_server((LOOPBACK, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 def is_own_port(port: int) -> bool:
-    """Return whether this user, and nobody else, listens on a port of the loopback interface."""
+    """Return whether this user, and no other user, listens on a port of the loopback interface."""
     address = f"{int.from_bytes(socket.inet_aton(LOOPBACK), 'little'):08X}:{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     # columns: sl local_address rem_address st queues timer retransmits uid ...; state 0A is LISTEN
@@ -78,7 +78,7 @@ def is_own_port(port: int) -> bool:
 
 @contextmanager
 def publish(file: Path, text: str) -> Iterator[None]:
-    """Write where a server listens to a file, locked until the end of the block; a kill releases the lock too."""
+    """Write the address of a server to a file that is locked until the end of the block; a kill releases the lock."""
     with file.open("a") as stream:
         with suppress(BlockingIOError):  # another process has published its own
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def publish(file: Path, text: str) -> Iterator[None]:
 
 
 def published(file: Path) -> str | None:
-    """Return what a process that still runs has published in a file."""
+    """Return the text that a running process has published in a file, or None."""
     with suppress(FileNotFoundError), file.open() as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Show progress on standard error: of a run, and of reading the pixels of files."""
+"""Shows the progress of a run, and of reading pixels, on standard error."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-if TYPE_CHECKING:  # `inspect` needs no database, and would wait for these imports
+if TYPE_CHECKING:  # `inspect` needs no database; these imports would slow it down
     from pipeline.ingest.register import ProgressReporter
     from pipeline.raster.models import Progress as PixelProgress
 
@@ -29,7 +29,7 @@ SECONDS_UNTIL_BARS = 2.0
 def show_progress(
     *, doing: str = "Registering", lists_only: bool = False, quiet: bool = False
 ) -> "Iterator[ProgressReporter]":
-    """Show how far a run is; with `lists_only` how many files a plan has listed."""
+    """Show the progress of a run; with `lists_only` show how many files a plan has listed."""
     console = Console(stderr=True, quiet=quiet)
     columns: tuple[ProgressColumn, ...] = (
         TextColumn(doing),
@@ -45,7 +45,7 @@ def show_progress(
 
 
 class FileCounter:
-    """Counts files in a bar on a terminal, and elsewhere in a line every few seconds."""
+    """Counts files: in a progress bar on a terminal, elsewhere by a line every few seconds."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
         self._console, self._bar = console, bar
@@ -72,7 +72,7 @@ class FileCounter:
 
 
 class PixelBars:
-    """A bar for each file whose pixels are read, in a terminal and after some seconds."""
+    """Shows a progress bar for each file whose pixels are read, in a terminal and after some seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -87,7 +87,7 @@ class PixelBars:
         self.hide()
 
     def update(self, progress: "PixelProgress") -> None:
-        """Show how much of a file was read."""
+        """Show how much of a file has been read."""
         if not self._console.is_terminal or time.monotonic() - self._began < SECONDS_UNTIL_BARS:
             return
         if self._bars is None:
@@ -100,7 +100,7 @@ class PixelBars:
         self._bars.update(self._tasks[progress.uri], completed=progress.done, total=progress.total)
 
     def hide(self) -> None:
-        """Clear the terminal for something else to be printed."""
+        """Remove the bars, so that other text can be printed."""
         if self._bars is not None:
             self._bars.stop()
         self._bars, self._tasks, self._began = None, {}, time.monotonic()

@@ -1,4 +1,4 @@
-"""The command that registers files without a sync: it adds and updates, and keeps what is missing."""
+"""The command that registers files without a sync: it adds and updates files, and keeps records of missing ones."""
 
 from pathlib import Path
 from time import monotonic
@@ -15,7 +15,7 @@ from pipeline.errors import CatalogueError
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH...]", help="Files, folders or s3:// URLs; without any, what --config names."
+        metavar="[PATH...]", help="Files, folders or s3:// URLs; default: the files of --config."
     ),
 ]
 Organisation = Annotated[
@@ -69,9 +69,9 @@ def register(
     as_json: options.RunAsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Register files: one raster source for each, or the sources of a sources.toml.
+    """Register files: one raster source for each file, or the sources of a sources.toml.
 
-    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
+    Exit status 0: all files are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
     fields: dict[str, object] = {
         "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
@@ -80,7 +80,7 @@ def register(
     }  # fmt: skip
     require_matching_options(paths, fields, config)
     began = monotonic()
-    # The processes import their libraries while this one imports its own.
+    # The reading processes import their libraries while this process imports its own.
     with explain_stop(), open_row_reader(runner, scheduler, early=bool(paths)) as reader:
         from pipeline.cli.output import print_outcomes
         from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
@@ -94,16 +94,16 @@ def register(
 def require_matching_options(
     paths: list[str] | None, fields: dict[str, object], config: Path
 ) -> None:
-    """Raise CatalogueError if nothing is named, PATH lacks its owner, or a definition is to have options of PATH."""
+    """Raise CatalogueError if no files are given, PATH has no --organisation, or options of PATH are without PATH."""
     if not paths and config == options.DEFAULT_CONFIG and not config.exists():
         raise CatalogueError(
-            f"{config} does not exist; name files or folders, or a sources.toml with --config"
+            f"{config} does not exist; give files or folders, or a sources.toml with --config"
         )
     if paths and fields["organisation"] is None:
-        raise CatalogueError("name the owner of these files with --organisation NAME")
+        raise CatalogueError("give the owner of these files with --organisation NAME")
     if not paths and any(
         fields[name] not in (None, False) for name in ("crs", "crs_override", "nodata")
     ):
         raise CatalogueError(
-            "--crs, --crs-override and --nodata go with PATH; a definition of --config has its own"
+            "--crs, --crs-override and --nodata need PATH; set them in the definitions of --config"
         )

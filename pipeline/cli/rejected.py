@@ -19,7 +19,7 @@ Code = Annotated[str | None, typer.Option(help="Only files with this reason code
 def list_rejected(
     as_json: AsJson = False, code: Code = None, definition: OfDefinition = None
 ) -> None:
-    """List the rejected files that still exist unchanged, each with its reason."""
+    """List the rejected files that have not changed since, each with its reason."""
     from pipeline.catalogue.rejected_files import list_rejected_files
 
     with open_catalogue(settings()) as engine:
@@ -42,12 +42,12 @@ def retry(
     code: Code = None,
     definition: OfDefinition = None,
 ) -> None:
-    """Let the next run read rejected files again, although they have not changed."""
+    """Make the next run read rejected files again, even if they have not changed."""
     from pipeline.catalogue import rejected_files
     from pipeline.storage import literal_location
 
     if not (names or everything or code or definition):
-        raise CatalogueError("name the files: by paths or numbers, --code, --definition or --all")
+        raise CatalogueError("choose files by paths or numbers, --code, --definition or --all")
     ids = [int(name) for name in names or () if name.isdecimal()]
     uris = [literal_location(name).uri for name in names or () if not name.isdecimal()]
     with open_catalogue(settings()) as engine:

@@ -1,4 +1,4 @@
-"""The three runners that read files: processes of this machine, threads with a process each, a Dask cluster."""
+"""Opens one of the three runners that read files: processes, threads with a process each, or a Dask cluster."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Each branch imports what it needs: the command line starts in a tenth of a second that way.
+# Each branch imports what it needs, so that the command line starts in a tenth of a second.
 
 
 @contextmanager
@@ -26,11 +26,11 @@ def open_reader(
     *,
     early: bool = False,
 ) -> "Iterator[Callable[[Iterable[StoredFile], FileOptions], Iterable[T | Rejection]]]":
-    """Open the reader of a runner; None means the value of the settings. All read the same, in the same order.
+    """Open the reader of a runner; None means the value of the settings. All give the same results in the same order.
 
-    They return what `convert` makes of each raster. With `early`, processes start before there is a file for them.
+    The reader returns the result of `convert` for each raster. With `early`, processes start before the first file.
 
-    Raises CatalogueError if runner and scheduler do not go together.
+    Raises CatalogueError if runner and scheduler cannot be combined.
     """
     match runner or ("dask" if scheduler else configured.runner):
         case "processes" if not scheduler:
@@ -56,7 +56,7 @@ def open_reader(
             with connect_to_cluster(address, convert) as cluster:
                 yield cluster.read
         case other:
-            raise CatalogueError(f"the runner {other} has no scheduler; use --runner dask")
+            raise CatalogueError(f"the runner {other} does not use a scheduler; use --runner dask")
 
 
 def open_row_reader(

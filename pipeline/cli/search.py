@@ -44,18 +44,18 @@ ALIASES = {
     "until": ("first_value_timestamp__lte", "Has data at or before this time."),
     "changed_since": ("last_modified__gte", "Changed at or after this time."),
 }
-"""Short names of filters that are asked for often."""
+"""Short names of frequently used filters."""
 
 
 class SearchCommand(TyperCommand):
-    """A command with an option for each filter of the API; it reads them when the command is used."""
+    """A command with an option for each filter of the API; the filters are imported when the command is used."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of the command, then those of the filters; the help shows each filter once."""
         return [*super().get_params(ctx), *filter_options(completing=ctx.resilient_parsing)]
 
     def invoke(self, ctx: Any) -> Any:
-        """Put the filters into `ctx.obj`: the function of the command has no parameters for them."""
+        """Store the filters in `ctx.obj`, because the function of the command has no parameters for them."""
         names = {option.name for option in filter_options()}
         ctx.obj = {name: ctx.params.pop(name) for name in names if name in ctx.params}
         return super().invoke(ctx)
@@ -63,7 +63,7 @@ class SearchCommand(TyperCommand):
 
 @cache
 def filter_options(*, completing: bool = False) -> list[Any]:
-    """Return the options of all filters and lookups; those beside the plain name are hidden but for completion."""
+    """Return the options of all filters and lookups; options with a lookup are hidden, except for completion."""
     from typer.main import get_command
 
     from pipeline.catalogue.filters import RASTER_SOURCES, parameter_name
@@ -79,7 +79,7 @@ def filter_options(*, completing: bool = False) -> list[Any]:
             texts[parameter_name(field.name, lookup)] = f"{field.help}{also}", lookup != plain
 
     def command() -> None:
-        """Stand for a command that has these options."""
+        """Dummy command that has these options."""
 
     command.__annotations__ = {
         name: Annotated[
@@ -109,24 +109,25 @@ def search(
     as_geojson: Annotated[
         bool, typer.Option("--geojson", help="Print a GeoJSON FeatureCollection of the extents.")
     ] = False,
-    count: Annotated[bool, typer.Option("--count", help="Print how many there are.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Print the number of sources.")] = False,
     ordering: Annotated[
         str,
-        typer.Option(help="Names such as name,-size; - reverses.", metavar="NAMES"),
+        typer.Option(help="Columns to sort by, such as name,-size; - reverses.", metavar="NAMES"),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option(help="Print so many at most.", min=0, max=2**31 - 1)
+        int | None, typer.Option(help="Print at most this many sources.", min=0, max=2**31 - 1)
     ] = None,
     as_user: Annotated[
         str | None,
         typer.Option(
-            "--as", help="What this user may see; without it everything.", metavar="USERNAME"
+            "--as", help="Search what this user may see; default: everything.", metavar="USERNAME"
         ),
     ] = None,
 ) -> None:
     """Search the raster sources of the catalogue, with the filters of the API.
 
-    Without a format a terminal shows a table of at most 100 sources; a pipe gets a line for each, with tabs between.
+    Without a format, a terminal shows a table of at most 100 sources; a pipe gets a line of tab-separated values for
+    each source.
     """
     from pipeline.catalogue import search as catalogue
     from pipeline.catalogue.lookups import BadValue
@@ -141,13 +142,13 @@ def search(
     tests = read_filters(context.obj)
     with open_catalogue(settings()) as engine, begin(engine) as connection:
         caller = catalogue.find_caller(connection, as_user)
-        where = [test(caller) for test in tests]
+        conditions = [test(caller) for test in tests]
         if count:
-            typer.echo(catalogue.count_sources(connection, caller, where))
+            typer.echo(catalogue.count_sources(connection, caller, conditions))
             return
         most = ROWS_IN_A_TABLE + 1 if in_table else limit
         try:
-            statement = catalogue.sources_statement(caller, where, ordering, most)
+            statement = catalogue.sources_statement(caller, conditions, ordering, most)
         except BadValue as error:
             raise wrong_value("--ordering", ordering, error) from error
         rows = catalogue.stream(connection, statement)
@@ -155,13 +156,13 @@ def search(
 
 
 def wrong_value(option: str, text: str, error: CatalogueError) -> CatalogueError:
-    """Return the error of the API for a wrong value, so that it names the option."""
+    """Return the error of the API for a wrong value, with the name of the option."""
     sentence = str(error).rstrip(".")
     return CatalogueError(f'{option} "{text}": {sentence[0].lower()}{sentence[1:]}')
 
 
 def read_filters(
-    given: dict[str, str | None],
+    texts: dict[str, str | None],
 ) -> "list[Callable[[Caller], ColumnElement[bool]]]":
     """Return the conditions of the given filters; an empty value does not filter, as in the API.
 
@@ -172,7 +173,7 @@ def read_filters(
 
     known = filters_by_parameter(RASTER_SOURCES)
     tests: list[Callable[[Caller], ColumnElement[bool]]] = []
-    for name, text in given.items():
+    for name, text in texts.items():
         if not text:
             continue
         field, lookup = known[ALIASES[name][0] if name in ALIASES else name]
@@ -192,7 +193,7 @@ def print_json(rows: "Iterable[Row[Any]]") -> None:
 
 
 def print_csv(rows: "Iterable[Row[Any]]") -> None:
-    """Print CSV: times in ISO 8601, nothing for what is unknown."""
+    """Print CSV: times are in ISO 8601, unknown values are empty."""
     from pipeline.catalogue.search import SHOWN, plain_value, source_values
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -202,7 +203,7 @@ def print_csv(rows: "Iterable[Row[Any]]") -> None:
 
 
 def print_geojson(rows: "Iterable[Row[Any]]") -> None:
-    """Print a FeatureCollection, one feature on a line."""
+    """Print a FeatureCollection with one feature on each line."""
     import orjson
 
     from pipeline.catalogue.search import source_document
@@ -221,7 +222,7 @@ def print_geojson(rows: "Iterable[Row[Any]]") -> None:
 
 
 def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
-    """Print the facts that tell sources apart; a table of all rows would take too much memory."""
+    """Print the columns that identify sources; a terminal shows only the first rows, to save memory."""
     if not is_terminal():
         print_rows(COLUMNS, map(cells, rows))
         return
@@ -233,7 +234,7 @@ def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
     print_rows(TABLE_COLUMNS[:count], [table_cells(row)[:count] for row in shown])
     if in_table and next(rows, None) is not None:
         echo(
-            f"... and more than these {ROWS_IN_A_TABLE}; --limit N prints more, --count counts them",
+            f"... and more than these {ROWS_IN_A_TABLE}; --limit N prints more, --count counts all",
             err=True,
         )
 

@@ -1,4 +1,4 @@
-"""Runs the API server, with the work on uploads, the private cluster, Prefect and the schedules beside it."""
+"""Runs the API server, and beside it the upload worker, the private cluster, Prefect and the schedules."""
 
 import os
 import signal
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
     from pipeline.storage.uploads import DryRunUpload
 
 DOCUMENTATION = CHECKOUT / "site"
-"""Where `make docs` builds the documentation."""
+"""The folder in which `make docs` builds the documentation."""
 SECONDS_TO_STOP = 45
-"""For the schedules to end by themselves: they stop their runs, and Prefect's server needs some seconds."""
+"""Time for the schedules to end by themselves: they stop their runs, and Prefect's server needs some seconds."""
 SECONDS_TO_STOP_UPLOADS = 5
 SECONDS_BETWEEN_ATTEMPTS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
 SECONDS_BETWEEN_CHECKS = 0.5
-"""How often the private cluster is checked, which costs some 0.1 ms."""
+"""Interval of checks of the private cluster; a check takes about 0.1 ms."""
 LEAST_CONNECTIONS, MOST_CONNECTIONS = 6, ApiConfig.connections + ApiConfig.readers
-"""Connections of a process of the API. The least are for a change, an upload, two others and two prepared reads."""
+"""Connections of a process of the API; the minimum is for a change, an upload, two others and two prepared reads."""
 CALM_SECONDS = 60.0
-"""A private cluster that ran for this time since its last start is started again without a pause."""
+"""A private cluster that ran at least this long is started again without a pause."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which calls `ready` when it serves."""
+    """A uvicorn server that calls `ready` when it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -74,11 +74,11 @@ class Server(uvicorn.Server):
 def run_server(
     database_url: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as all processes of the server answer."""
+    """Serve until SIGINT or SIGTERM; call `ready` with the address when all processes of the server answer."""
     count = count_processes(configured)
     config, shared = api_config(database_url, configured, count), SharedMemory(count)
     if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
-        echo_error("FORWARDED_ALLOW_IPS is ignored; name trusted proxies in RASTERSOURCES_PROXIES")
+        echo_error("FORWARDED_ALLOW_IPS is ignored; set trusted proxies in RASTERSOURCES_PROXIES")
     address, uploads = socket_url(listening), UploadThread(database_url, configured)
     keeper = nullcontext() if configured.database_url else keep_cluster(home_folder(configured))
 
@@ -100,22 +100,22 @@ def run_server(
                 several.wait_until_ready()
                 begin()
                 several.wait()
-        # a second Ctrl-C must not interrupt what stops the rest
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        # a second Ctrl-C must not interrupt the shutdown
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_IGN)
 
 
 def count_processes(configured: Settings) -> int:
-    """Return how many processes serve the API; raise CatalogueError for more than have connections."""
-    most, wanted = configured.connections // LEAST_CONNECTIONS, configured.api_workers
-    if wanted is None:
+    """Return the number of processes of the API; raise CatalogueError if there are too few connections for them."""
+    most, processes = configured.connections // LEAST_CONNECTIONS, configured.api_workers
+    if processes is None:
         return min(most, len(os.sched_getaffinity(0)))
-    if wanted > most:
+    if processes > most:
         raise CatalogueError(
-            f"{wanted} processes of the API need {wanted * LEAST_CONNECTIONS} connections to the database: "
+            f"{processes} processes of the API need {processes * LEAST_CONNECTIONS} connections to the database: "
             f"increase RASTERSOURCES_CONNECTIONS, or set RASTERSOURCES_API_WORKERS to {most}"
         )
-    return wanted
+    return processes
 
 
 def api_config(database_url: str, configured: Settings, processes: int) -> ApiConfig:
@@ -144,7 +144,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
 
 
 def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") -> int:
-    """Read an upload in a process of its own; return how many files it would replace.
+    """Read an upload in a separate process; return how many files it would replace.
 
     Raises RasterError or TransientError.
     """
@@ -157,9 +157,9 @@ def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") 
 
 @contextmanager
 def keep_cluster(home: Path) -> Iterator[None]:
-    """Start the private cluster again when it is killed during the block, in a thread beside the server.
+    """Start the private cluster again if it is killed during the block, in a thread beside the server.
 
-    Several servers of one home may do so: the second finds it running.
+    Several servers of one home may do this; the second finds it running.
     """
     stop = Event()
     watch = partial(_watch_cluster, Cluster(home), stop)
@@ -173,10 +173,10 @@ def keep_cluster(home: Path) -> Iterator[None]:
 
 
 def _watch_cluster(cluster: Cluster, stop: Event) -> None:
-    """Check now and then; wait longer before each further start, as the cause may need people."""
+    """Check regularly; wait longer before each further start, because a person may have to fix the cause."""
     pause, last_start = 0.0, monotonic() - CALM_SECONDS
     while not stop.wait(SECONDS_BETWEEN_CHECKS):
-        with suppress(OSError):  # a broken folder; the attempt to start reports it
+        with suppress(OSError):  # the folder is broken; the next start reports it
             if cluster.alive():
                 continue
         calm = monotonic() - last_start >= CALM_SECONDS
@@ -184,29 +184,29 @@ def _watch_cluster(cluster: Cluster, stop: Event) -> None:
         if not stop.wait(pause):
             try:
                 if cluster.revive():
-                    echo_error("the database had ended, and runs again")
+                    echo_error("the database had stopped; it was started again")
             except (CatalogueError, psycopg.Error, OSError) as error:
                 echo_error(str(error))
         last_start = monotonic()
 
 
 class UploadThread:
-    """Processes uploads in a thread beside the server, which reads the files in other processes."""
+    """Processes uploads in a thread beside the server; other processes read the files."""
 
     def __init__(self, database_url: str, configured: Settings) -> None:
         self._database_url, self._configured = database_url, configured
         self._stop = Event()
-        # daemon threads end with the server: the next one takes up an upload that is half done
+        # a daemon thread ends with the server; the next server continues with an unfinished upload
         self._thread = Thread(target=self._keep_working, name="uploads", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, once the server answers."""
+        """Start the thread; call it when the server answers."""
         self._thread.start()
 
     def _keep_working(self) -> None:
-        """Start again after an unexpected error, whose traceback Python prints."""
+        """Run the worker, and run it again after an unexpected error; Python prints the traceback."""
         while not self._stop.is_set():
-            working = Thread(target=self._work, name="uploads at work", daemon=True)
+            working = Thread(target=self._work, name="upload worker", daemon=True)
             working.start()
             working.join()
             self._stop.wait(SECONDS_BETWEEN_ATTEMPTS)
@@ -228,9 +228,9 @@ class UploadThread:
 
 
 class SchedulesProcess:
-    """Runs `rastersources flow schedule` in another process, as Prefect takes seconds to import.
+    """Runs `rastersources flow schedule` in another process, because Prefect takes seconds to import.
 
-    A thread starts it again when it ends too early, and prints that.
+    A thread starts the process again when it ends too early, and prints that.
     """
 
     def __init__(self, config: Path, configured: Settings, *, create: bool) -> None:
@@ -244,12 +244,12 @@ class SchedulesProcess:
         self._starting = Lock()
 
     def start(self, address: str, prefect_port: int) -> None:
-        """Start the process once the API answers at this address, to which Prefect's artifacts link."""
+        """Start the process; `address` is that of the API, to which Prefect's artifacts link."""
         environment = {"RASTERSOURCES_BASE_URL": address, **os.environ}
         Thread(target=self._keep_running, args=(environment, prefect_port), daemon=True).start()
 
     def _keep_running(self, environment: dict[str, str], port: int) -> None:
-        """Start the process again when it ends; wait longer each time, as the cause may need people."""
+        """Start the process again when it ends; wait longer each time, because a person may have to fix the cause."""
         pause, first = SECONDS_BETWEEN_ATTEMPTS, ["--suggest"]
         while (process := self._start_process(environment, port, *first)) is not None:
             first = []
@@ -265,7 +265,7 @@ class SchedulesProcess:
     def _start_process(
         self, environment: dict[str, str], port: int, *options: str
     ) -> "subprocess.Popen[bytes] | None":
-        """Start the process unless we stop; in a session of its own, Ctrl-C does not reach it before us."""
+        """Start the process unless we are stopping; in its own session Ctrl-C does not reach it before us."""
         with self._starting:
             if self._stop.is_set():
                 return None
@@ -276,8 +276,8 @@ class SchedulesProcess:
             return self._process
 
     def _choose_port(self, before: int) -> int:
-        """Return the port for Prefect's server: another program may have taken the one of before."""
-        with suppress(CatalogueError):  # the port of the settings is taken: the process reports it
+        """Return the port for Prefect's server; another program may have taken the former port."""
+        with suppress(CatalogueError):  # the port in the settings is taken; the process reports it
             port, pages = prefect_address(self._configured)
             if port != before:
                 echo_error(f"Prefect's pages are at {pages} in some seconds")

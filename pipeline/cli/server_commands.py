@@ -1,4 +1,4 @@
-"""The commands that start servers: `serve` the API, `up` everything on this machine."""
+"""The commands that start servers: `serve` starts the API, `up` starts everything on this machine."""
 
 import socket
 from dataclasses import replace
@@ -12,17 +12,24 @@ from pipeline.cli.terminal import echo, echo_error
 from pipeline.settings import API_PORT, Settings, settings
 
 Host = Annotated[
-    str | None, typer.Option(help="Address to listen on; RASTERSOURCES_HOST or 127.0.0.1.")
+    str | None,
+    typer.Option(help="Address to listen on; default: RASTERSOURCES_HOST, or 127.0.0.1."),
 ]
 Port = Annotated[
     int | None,
     typer.Option(
-        help="RASTERSOURCES_PORT, or 8000 or the next one that is free.", min=1, max=65535
+        help="Port to listen on; default: RASTERSOURCES_PORT, or the first free port from 8000.",
+        min=1,
+        max=65535,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Processes; RASTERSOURCES_API_WORKERS or one for each core.", min=1, max=64),
+    typer.Option(
+        help="Processes of the API; default: RASTERSOURCES_API_WORKERS, or one for each core.",
+        min=1,
+        max=64,
+    ),
 ]
 
 
@@ -53,7 +60,7 @@ def up(
 ) -> None:
     """Start everything on this machine: the database, the API, and Prefect with its pages.
 
-    All definitions of --config are synced at once, then each by its schedule.
+    It syncs all definitions of --config at once, then each definition by its schedule.
     """
     from pipeline.cli.output import print_addresses
     from pipeline.cli.server import SchedulesProcess, run_server
@@ -86,30 +93,30 @@ def up(
 
 
 def server_settings(workers: int | None) -> Settings:
-    """Return the settings, with another number of processes of the API."""
+    """Return the settings; `workers` replaces the number of processes of the API."""
     configured = settings()
     return replace(configured, api_workers=workers or configured.api_workers)
 
 
 def bind_api(configured: Settings, host: str | None, port: int | None) -> socket.socket:
-    """Return the listening socket of the API: on the wanted port, or on 8000 or the next one that is free."""
-    where, wanted = host or configured.host, port or configured.port
-    chosen = wanted or next_free_port(where, API_PORT)
-    listening = bind(where, chosen, "RASTERSOURCES_PORT")
-    if chosen not in (wanted, API_PORT):
+    """Return the listening socket of the API: on the requested port, or on the first free port from 8000."""
+    address, requested = host or configured.host, port or configured.port
+    chosen = requested or next_free_port(address, API_PORT)
+    listening = bind(address, chosen, "RASTERSOURCES_PORT")
+    if chosen not in (requested, API_PORT):
         echo_other_port("the API", API_PORT, chosen, "RASTERSOURCES_PORT")
     return listening
 
 
 def echo_other_port(server: str, usual: int, chosen: int, setting: str) -> None:
-    """Print that a port is taken, and which one is used instead."""
+    """Print that a port is taken, and which port is used instead."""
     echo_error(
-        f"port {usual} is taken; {server} takes {chosen} instead ({setting} chooses another)"
+        f"port {usual} is taken; {server} uses {chosen} instead (set {setting} to choose another)"
     )
 
 
 def echo_start_of_database(configured: Settings) -> None:
-    """Print that the private cluster is made or started, which takes some seconds."""
+    """Print that the private cluster is being created or started, because this takes some seconds."""
     from pipeline.cli.output import shell_path
     from pipeline.database.private_cluster.cluster import Cluster
 

@@ -1,4 +1,4 @@
-"""Processes that serve on one port; when one of them ends, another takes its place."""
+"""Runs several processes that serve one port; when a process ends, a new one replaces it."""
 
 import gc
 import multiprocessing
@@ -17,49 +17,49 @@ from pipeline.errors import CatalogueError
 
 FORK = multiprocessing.get_context("fork")
 SECONDS_TO_STOP = 10.0
-"""For open requests to be answered; uvicorn itself waits for 5 seconds."""
+"""Time to answer open requests; uvicorn itself waits for 5 seconds."""
 SECONDS_BETWEEN_STARTS = 0.5
 COLLECTIONS = 700, 10, 10
-"""Python's own thresholds: a process that serves collects often, and a little at a time."""
+"""Python's default thresholds, so that a serving process collects garbage often, and a little at a time."""
 
 Serve = Callable[[int, Callable[[], None]], None]
-"""Serves as the process of a number until SIGTERM, and calls the function when it answers."""
+"""Takes the number of a process and a function; serves until SIGTERM, and calls the function when it answers."""
 
 
 class ServerProcesses:
-    """Some processes that serve, and one that starts them; all of them end with this process, even when it is killed.
+    """Several serving processes and one that starts them; all end with this process, even when it is killed.
 
-    They are forks, so that they share the memory of what was imported before. The one that starts them has no threads,
-    because a fork would copy the locks that threads hold, but not the threads.
+    They are forks, so that they share the memory of imported modules. The process that starts them has no threads,
+    because a fork copies the locks that threads hold, but not the threads.
     """
 
     def __init__(self, count: int, listening: socket.socket, serve: Serve) -> None:
         self._count, self._listening, self._serve = count, listening, serve
         self._started = FORK.Semaphore(0)
         self._alive, self._end = os.pipe()
-        """Nothing is written; the reading end is at its end when this process has ended."""
+        """A pipe to which nothing is written; its reading end reports EOF when this process has ended."""
         self._starter = FORK.Process(target=self._keep_running)
 
     def __enter__(self) -> Self:
-        """Start; this process must not have threads yet."""
+        """Start the processes; this process must not have threads yet."""
         self._starter.start()
         os.close(self._alive)
         self._listening.close()
         return self
 
     def wait_until_ready(self) -> None:
-        """Return when all processes answer; raise CatalogueError when the one that starts them has ended."""
+        """Return when all processes answer; raise CatalogueError when the starting process has ended."""
         for _ in range(self._count):
             while not self._started.acquire(timeout=SECONDS_BETWEEN_STARTS):
                 if not self._starter.is_alive():
                     self.wait()
 
     def wait(self) -> NoReturn:
-        """Wait for a signal, whose exception this raises; raise CatalogueError when the processes end by themselves."""
+        """Wait for a signal and raise its exception; raise CatalogueError when the processes end by themselves."""
         while self._starter.is_alive():
-            # Without a limit a signal that the system gives to another thread would not wake this one.
+            # Without a timeout, a signal that another thread receives would not wake this thread.
             self._starter.join(SECONDS_BETWEEN_STARTS)
-        raise CatalogueError("the processes of the server were ended; start it again")
+        raise CatalogueError("the processes of the server have ended; start the server again")
 
     def __exit__(self, *_: object) -> None:
         os.close(self._end)
@@ -68,21 +68,21 @@ class ServerProcesses:
             os.killpg(self._starter.pid, signal.SIGKILL)
 
     def _keep_running(self) -> None:
-        """Start the processes, and others in place of those that end, until the parent has ended."""
+        """Start the processes, and replace those that end, until the parent has ended."""
         os.close(self._end)
-        os.setpgrp()  # so that Ctrl-C reaches the parent only
+        os.setpgrp()  # so that Ctrl-C reaches only the parent
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         gc.freeze()  # the collector would write to shared memory
         gc.set_threshold(*COLLECTIONS)
-        running = [self._start(number) for number in range(self._count)]
+        running = [self._start(index) for index in range(self._count)]
         while self._alive not in (ended := wait([self._alive, *(p.sentinel for p in running)])):
-            for number, process in enumerate(running):
+            for index, process in enumerate(running):
                 if process.sentinel in ended:
                     process.join()
                     echo_error(
-                        f"a process of the server ended (status {process.exitcode}); another starts"
+                        f"a process of the server ended (status {process.exitcode}); starting a new one"
                     )
-                    running[number] = self._start(number)
+                    running[index] = self._start(index)
             sleep(SECONDS_BETWEEN_STARTS)
         self._listening.close()
         for process in running:

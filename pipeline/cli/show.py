@@ -1,4 +1,4 @@
-"""The command that shows all facts of one raster source, with its footprint drawn in the terminal."""
+"""The command that shows all facts of one raster source, and draws its footprint in the terminal."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 SHOWN_FILES = 20
-"""Files that are listed for people; --json prints all."""
+"""Maximum number of files that are listed; --json prints all."""
 WIDEST, HIGHEST = 60, 16
-"""Characters of the drawing of a footprint."""
+"""Maximum width and height of the drawing of a footprint, in characters."""
 CHARACTER_RATIO = 2.0
-"""How much higher than wide a character is."""
+"""Height of a character divided by its width."""
 FILES = "uri", "state", "pixels", "projection", "from", "to", "bytes", "warnings"
 
 
@@ -31,9 +31,9 @@ def show(
         bool, typer.Option("--json", help="Print one JSON object, with all files.")
     ] = False,
 ) -> None:
-    """Show a raster source: all that is known of it, its warnings, its files and its footprint.
+    """Show a raster source: its facts, its warnings, its files and its footprint.
 
-    NAME may be a part of the name. If it fits several sources, they are listed, and you give the uuid of one.
+    NAME may be a part of the name. If it matches several sources, the command lists them; then give the uuid of one.
     """
     from pipeline.catalogue.source_facts import describe_source, find_source
 
@@ -60,7 +60,7 @@ def show(
 
 
 def lines_of(source: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each fact that is known."""
+    """Yield a line for each known fact."""
     width = max(map(len, source))
     for name, value in source.items():
         if isinstance(value, dict):
@@ -72,7 +72,7 @@ def lines_of(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def print_footprint(engine: "Engine", source_id: int, bounds: Mapping[str, float]) -> None:
-    """Draw the footprint in a frame: `#` where a file lies, `.` where none does."""
+    """Draw the footprint in a frame: `#` where a file lies, `.` elsewhere."""
     from pipeline.catalogue.source_facts import draw_footprint
 
     columns, rows = drawing_size(bounds)
@@ -81,11 +81,11 @@ def print_footprint(engine: "Engine", source_id: int, bounds: Mapping[str, float
     for line in (edge, *(f"|{line}|" for line in lines), edge):
         echo(line)
     if not complete:
-        echo("(not all files are drawn: they have too many shapes)")
+        echo("(not all files are drawn, because they have too many different shapes)")
 
 
 def drawing_size(bounds: Mapping[str, float]) -> tuple[int, int]:
-    """Return columns and rows with the proportions that the box has in its middle."""
+    """Return columns and rows of a drawing with the aspect ratio of the box at its centre."""
     width = (bounds["east"] - bounds["west"]) % 360 or 360.0
     if bounds["east"] == bounds["west"]:
         width = 0.0

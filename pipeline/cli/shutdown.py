@@ -1,4 +1,4 @@
-"""How processes end: by signals, with the process that started them, and with a limit in seconds."""
+"""Ends processes: on signals, together with the process that started them, and within a time limit."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into SystemExit, so that all that was started in the block is stopped.
+    """Turn SIGTERM and SIGHUP into SystemExit, so that everything that was started in the block is stopped.
 
-    Afterwards the signals end the process: an exception while Python shuts down is only printed.
+    After the block the signals end the process, because Python only prints exceptions during its shutdown.
     """
     signals = []
 
@@ -24,12 +24,12 @@ def exit_on_signals() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, raise_exit)
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not below nohup
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, pass_on)
     try:
         yield
     except Exception:
-        if signals:  # a library, such as pydantic, made an error of its own of SystemExit
+        if signals:  # a library, such as pydantic, turned SystemExit into its own error
             raise SystemExit(128 + signal.SIGTERM) from None
         raise
     finally:
@@ -38,14 +38,14 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def pass_on(_number: int, _frame: FrameType | None) -> None:
-    """Treat a closed terminal as SIGTERM, whatever handles that by then."""
+    """Handle a closed terminal like SIGTERM, with the handler that SIGTERM has then."""
     signal.raise_signal(signal.SIGTERM)
 
 
 def exit_when_input_closes(kill_after: float | None = None, descriptor: int = 0) -> None:
-    """Send SIGTERM to this process when its input closes, as it does when the parent ends or is killed.
+    """Send SIGTERM to this process when its input closes, because then the parent has ended or was killed.
 
-    With `kill_after`, kill it if it has not ended after some seconds.
+    With `kill_after`, kill this process if it has not ended after that many seconds.
     """
     Thread(target=_wait_for_end_of_input, args=(kill_after, descriptor), daemon=True).start()
 
@@ -60,7 +60,7 @@ def _wait_for_end_of_input(kill_after: float | None, descriptor: int) -> None:
 
 
 def stop_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
-    """Terminate a process, and kill it if it has not ended after some seconds."""
+    """Terminate a process, and kill it if it has not ended after that many seconds."""
     process.terminate()
     try:
         process.wait(seconds)

@@ -21,7 +21,7 @@ sources.command("gaps")(gaps)
 
 @sources.command("check")
 def check(config: options.ConfigFile = options.DEFAULT_CONFIG) -> None:
-    """Check a sources.toml; if it is wrong, print each wrong field with its line, and exit with 1."""
+    """Check a sources.toml; if it has errors, print each wrong field with its line, and exit with 1."""
     from pipeline.definitions.check import config_warnings
     from pipeline.definitions.sources_toml import load_config
 
@@ -29,7 +29,7 @@ def check(config: options.ConfigFile = options.DEFAULT_CONFIG) -> None:
     for warning in config_warnings(definitions, config.absolute().parent):
         echo(f"warning: {warning}", err=True)
     count = len(definitions.source) + len(definitions.drop)
-    echo("1 definition is right" if count == 1 else f"{count} definitions are right")
+    echo("1 definition is valid" if count == 1 else f"{count} definitions are valid")
 
 
 @sources.command("list")
@@ -39,7 +39,7 @@ def list_definitions(
 ) -> None:
     """List the definitions and drop folders of a sources.toml, with their files and schedules.
 
-    No database is needed.
+    This needs no database.
     """
     from pipeline.definitions.sources_toml import load_config
 
@@ -70,7 +70,7 @@ def when(table: "CommonFields") -> str:
 
 @sources.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of a sources.toml, with which editors complete and check it."""
+    """Print the JSON Schema of a sources.toml; editors use it to complete and check the file."""
     from pipeline.definitions.json_schema import schema_text
 
     typer.echo(schema_text(), nl=False)

@@ -1,4 +1,4 @@
-"""The commands plan, sync, unregister and restore, which bring the catalogue to what the files are now."""
+"""The commands plan, sync, unregister and restore, which update the catalogue from the present files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """What only an operator may choose: no parameter of a flow sets it."""
+    """Options that only an operator may choose; they are not parameters of a flow."""
 
     create: bool
     accept_missing: bool = False
     prune: bool = False
     runner: Runner | None = None
-    """None: as the settings say."""
+    """None: the runner of the settings."""
     scheduler: str | None = None
     quiet: bool = False
-    """Whether no progress is shown."""
+    """Show no progress."""
 
 
 def plan(
@@ -40,9 +40,9 @@ def plan(
         bool, typer.Option("--json", help="One JSON object per definition.")
     ] = False,
 ) -> None:
-    """Show what a sync would do: which files are new, changed, moved, missing or rejected. Change nothing.
+    """Show what a sync would do: the files that are new, changed, moved, missing or rejected. Change nothing.
 
-    Exit status 0: nothing to do; 2: there are changes; 1: it failed, or a sync would stop.
+    Exit status 0: nothing to do; 2: there are changes; 1: it failed, or a sync would refuse to run.
     """
     from pipeline.cli.output import plan_document, print_plans
     from pipeline.cli.progress import show_progress
@@ -74,7 +74,7 @@ def sync(
     as_json: options.RunAsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Bring the catalogue to what the files of a sources.toml are now: add, update, move, mark or remove.
+    """Update the catalogue from the present files of a sources.toml: add, update, move, mark or remove files.
 
     Exit status 0: all files are registered; 3: some files were rejected, each with its reason; 1: the run failed.
     """
@@ -94,9 +94,9 @@ def run_sync(
     write: "BatchWriter | None" = None,
     flow_run: UUID | None = None,
 ) -> list["RunOutcome"]:
-    """Sync definitions of a sources.toml, all without names.
+    """Sync definitions of a sources.toml; without names, sync all of them.
 
-    `write` writes a batch of files; `flow_run` is the run of Prefect that calls this.
+    `write` writes a batch of files; `flow_run` is the id of the Prefect flow run that calls this.
     """
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
@@ -125,9 +125,9 @@ def unregister(
         ),
     ],
 ) -> None:
-    """Take files out of the catalogue, and sources with their last file. The files themselves stay where they are.
+    """Remove files from the catalogue, and sources with their last file. The files themselves are not deleted.
 
-    The next sync leaves out what was unregistered, until `rastersources restore`.
+    The next sync does not register them again, until `rastersources restore`.
     """
     from pipeline.catalogue.unregister import unregister
 
@@ -148,7 +148,7 @@ def restore(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that was deleted.")] = False,
 ) -> None:
-    """Let the next sync bring back what was deleted through the API or unregistered. Without names, list it."""
+    """Make the next sync register deleted or unregistered files again. Without names, list them."""
     from pipeline.catalogue import tombstones
 
     with open_catalogue(settings()) as engine:
@@ -162,7 +162,7 @@ def restore(
             engine, [*(names or ()), *map(str, uuids)], uris, everything=everything
         )
     echo(
-        f"{pluralize(count, 'deletion')} lifted; the next sync or register brings back what is there"
+        f"{pluralize(count, 'deletion')} undone; the next sync or register registers the files that exist"
     )
 
 

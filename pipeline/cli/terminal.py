@@ -1,4 +1,4 @@
-"""Lines on the terminal, without control characters: the names of files and sources cannot steer it."""
+"""Prints lines without control characters, so that names of files and sources cannot control the terminal."""
 
 import os
 import re
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""C0, DEL and C1 of Unicode; the name of a raster source may hold all but NUL."""
+"""C0, DEL and C1 of Unicode; the name of a raster source may contain all of them except NUL."""
 
 
 def echo(line: str, *, err: bool = False, colour: str | None = None) -> None:
-    """Print one line, on standard error if `err`; with a colour only in a terminal that shows colours."""
+    """Print one line, on standard error if `err`; use the colour only in a terminal that shows colours."""
     text = strip_control_characters(line)
     typer.echo(typer.style(text, fg=colour) if colour and has_colours(err=err) else text, err=err)
 
 
 def echo_error(message: str) -> None:
-    """Print an error or a warning on standard error, each line with the name of the program."""
+    """Print an error or a warning on standard error; each line begins with the name of the program."""
     for line in message.splitlines():
         echo(f"rastersources: {line}", err=True, colour="red")
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Return whether people read standard output, or standard error if `err`, in a terminal."""
+    """Return whether standard output, or standard error if `err`, is a terminal."""
     return (sys.stderr if err else sys.stdout).isatty()
 
 
@@ -40,7 +40,7 @@ def has_colours(*, err: bool = False) -> bool:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table in a terminal; elsewhere one line for each row as it comes, its values divided by tabs."""
+    """Print a table in a terminal; elsewhere print each row at once as a line of tab-separated values."""
     texts = ([strip_control_characters(show_value(value)) for value in row] for row in rows)
     if not is_terminal():
         for row in texts:
@@ -75,7 +75,7 @@ def print_document(document: object) -> None:
 
 
 def show_value(value: object) -> str:
-    """Return a value as text: nothing for None, yes or no for a boolean, a time to the minute, a list with commas."""
+    """Return a value as text: empty for None, yes or no for a boolean, a time to the minute, a list with commas."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -86,7 +86,7 @@ def show_value(value: object) -> str:
 
 
 def strip_control_characters(text: str) -> str:
-    """Return the text with `?` for each control character, line breaks included, as `ls` shows names."""
+    """Return the text with `?` for each control character, including line breaks, as `ls` prints names."""
     return CONTROL_CHARACTERS.sub("?", text)
 
 

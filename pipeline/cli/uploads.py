@@ -13,7 +13,7 @@ uploads = typer.Typer(help="The storage of uploaded files.", no_args_is_help=Tru
 def list_unknown() -> None:
     """List the files in the storage that this catalogue did not record. It never deletes them.
 
-    After an older dump was restored, files that came after the dump are unknown.
+    After restoring an older dump, files that were sent after the dump are unknown.
     """
     from pipeline.catalogue.upload_files import list_unrecorded
     from pipeline.storage.uploads import open_upload_store
@@ -25,9 +25,9 @@ def list_unknown() -> None:
 
 @uploads.command("take-over")
 def take_over() -> None:
-    """Make the storage of another catalogue the storage of this one. The other catalogue must be gone.
+    """Make the storage of another catalogue, which must no longer exist, the storage of this one.
 
-    No file is deleted. `rastersources uploads unknown` lists the files of the other catalogue.
+    It deletes no file. `rastersources uploads unknown` lists the files of the other catalogue.
     """
     from pipeline.catalogue.upload_files import claim_storage
     from pipeline.storage.uploads import open_upload_store

@@ -1,4 +1,4 @@
-"""Translate errors of the connection to the database into sentences that say what to do."""
+"""Translates errors of the connection to the database into messages with advice."""
 
 import re
 
@@ -9,35 +9,35 @@ from pipeline.errors import CatalogueError, RastersourcesError, TransientError
 
 CORRECT = "correct RASTERSOURCES_DATABASE_URL"
 READ_ONLY = (
-    "the database takes no changes: it is a read-only standby, or default_transaction_read_only is on; "
-    "name the primary in RASTERSOURCES_DATABASE_URL"
+    "the database accepts no changes, because it is a read-only standby or default_transaction_read_only is on; "
+    "set RASTERSOURCES_DATABASE_URL to the primary"
 )
 TRANSACTION_POOLING = (
-    "this needs a session of its own, but the pooler in front of the database uses another session for each "
-    "transaction: name the database itself, or a pooler of sessions, in RASTERSOURCES_DATABASE_URL"
+    "this needs a session, but the connection pooler uses another session for each transaction; set "
+    "RASTERSOURCES_DATABASE_URL to the database itself, or to a pooler in session mode"
 )
 CONNECTION_PROBLEMS = {
     r'database "(.*)" does not exist|no such database: (\S+)': f'there is no database "{{}}"; create it, or {CORRECT}',
     r'role "(.*)" does not exist|no such user: (\S+)': (
-        f'there is no role "{{}}"; let an administrator run CREATE ROLE "{{}}" LOGIN, or {CORRECT}'
+        f'there is no role "{{}}"; ask an administrator to run CREATE ROLE "{{}}" LOGIN, or {CORRECT}'
     ),
     r'role "(.*)" is not permitted to log in': (
-        'the role "{}" may not log in; let an administrator run ALTER ROLE "{}" LOGIN, or '
+        'the role "{}" may not log in; ask an administrator to run ALTER ROLE "{}" LOGIN, or '
         + CORRECT
     ),
     r'password authentication failed for user "(.*)"': (
         f'the password of "{{}}" is wrong; {CORRECT}, or the line in ~/.pgpass'
     ),
-    r"no password supplied": f"the database asks for a password; {CORRECT}, or add a line to ~/.pgpass",
+    r"no password supplied": f"the database requires a password; {CORRECT}, or add a line to ~/.pgpass",
     r'(?:[Pp]eer|Ident) authentication failed for user "(.*)"': (
-        'only the user "{}" of the operating system may connect to the database as "{}"; '
-        f"{CORRECT}, or let an administrator change pg_hba.conf"
+        'only the operating system user "{}" may connect to the database as "{}"; '
+        f"{CORRECT}, or ask an administrator to change pg_hba.conf"
     ),
     r'(?:no pg_hba.conf entry for|pg_hba.conf rejects connection for) host "[^"]*", user "([^"]*)"': (
-        'the database accepts no connection as "{}" from this machine; let an administrator add a line to pg_hba.conf'
+        'the database accepts no connection as "{}" from this machine; ask an administrator to change pg_hba.conf'
     ),
     r'permission denied for database "(.*)"': (
-        'this role may not connect to the database "{}"; let an administrator run GRANT CONNECT ON DATABASE "{}" TO '
+        'this role may not connect to the database "{}"; ask an administrator to run GRANT CONNECT ON DATABASE "{}" TO '
         "and the name of the role"
     ),
     r'could not translate host name "(.*?)" to address|failed to resolve host \'(.*?)\'': (
@@ -47,15 +47,15 @@ CONNECTION_PROBLEMS = {
         f"the host name of the database is unknown; {CORRECT}"
     ),
     r'invalid (?:connection|URI) (?:option|query parameter:?) "(.*?)"': (
-        f'a connection has no option "{{}}"; {CORRECT}'
+        f'"{{}}" is not an option of a connection; {CORRECT}'
     ),
     r"bad value for|invalid integer value|invalid port number|invalid sslmode value": (
         f"an option of the connection has an invalid value; {CORRECT}"
     ),
 }
-"""Pattern -> sentence, in which the groups of the pattern are inserted.
+"""Pattern -> message; the groups of the pattern are inserted into the message.
 
-The patterns are the English messages of PostgreSQL, psycopg and PgBouncer.
+The patterns match the English messages of PostgreSQL, psycopg and PgBouncer.
 """
 NO_CONNECTION_LEFT = re.compile(
     r"too many clients|remaining connection slots|too many connections for|no more connections allowed"
@@ -65,7 +65,7 @@ NO_TEMPORARY_TABLES = re.compile(r'permission denied to create temporary tables 
 
 
 def translate_error(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
-    """Return the error that says what to do; None if the database was reached and accepts changes."""
+    """Return an error with advice; None if the database was reached and accepts changes."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
         return CatalogueError(READ_ONLY)
@@ -78,35 +78,33 @@ def translate_error(error: psycopg.Error | DBAPIError) -> RastersourcesError | N
     if match := NO_CONNECTION_LEFT_FOR.search(message):
         kind, name = match.groups()
         return TransientError(
-            f'the {kind} "{name}" has no free connection; try again later, or let an administrator run '
+            f'the {kind} "{name}" has no free connection; try again later, or ask an administrator to run '
             f'ALTER {kind.upper()} "{name}" CONNECTION LIMIT and a larger number'
         )
     if NO_CONNECTION_LEFT.search(message):
         return TransientError(
-            "the database has no free connection; try again later, or let an administrator raise max_connections"
+            "the database has no free connection; try again later, or ask an administrator to raise max_connections"
         )
     for pattern, sentence in CONNECTION_PROBLEMS.items():
         if match := re.search(pattern, message):
-            # If the password in a URL holds an @, the name of the host begins with a part of the password.
+            # If the password in a URL contains an @, the host name begins with a part of the password.
             name = next(filter(None, match.groups()), "").rpartition("@")[2]
             return CatalogueError(sentence.replace("{}", name))
     if is_of_url:
-        return None  # a mistake in this program
-    return TransientError(
-        f"the database does not answer; try again when it does ({first_line(message)})"
-    )
+        return None  # a bug in this program
+    return TransientError(f"the database does not answer; try again later ({first_line(message)})")
 
 
 def explain_missing_privilege(message: str) -> str:
-    """Return what to do if the role lacks a privilege."""
+    """Return a message with advice for a role that lacks a privilege."""
     if match := NO_TEMPORARY_TABLES.search(message):
         return (
-            "this role may not create temporary tables, which a comparison of files needs; let an administrator run "
+            "this role may not create temporary tables, which a comparison of files needs; ask an administrator to run "
             f'GRANT TEMPORARY ON DATABASE "{match[1]}" TO and the name of the role'
         )
     return (
-        f"the role of RASTERSOURCES_DATABASE_URL lacks a right ({first_line(message)}); connect as the role that owns "
-        "the tables, or let an administrator grant it"
+        f"the role of RASTERSOURCES_DATABASE_URL lacks a privilege ({first_line(message)}); connect as the owner of "
+        "the tables, or ask an administrator to grant the privilege"
     )
 
 

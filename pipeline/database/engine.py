@@ -1,4 +1,4 @@
-"""Make engines and transactions, with the driver, the time zone and the errors of this project."""
+"""Creates engines and transactions with the driver, time zone and errors of this project."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ SESSION_OPTIONS = {"timezone": "UTC", "jit": "off"}
 def make_engine(url: str, *, prepare: bool = True) -> Engine:
     """Return an engine on psycopg for the command line and the flows.
 
-    `prepare` allows statements that are prepared on the server.
+    `prepare` allows preparing statements on the server.
     """
     engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True, use_native_hstore=False)
     SessionSettings(engine, SESSION_OPTIONS, prepare=prepare)
@@ -28,13 +28,13 @@ def make_engine(url: str, *, prepare: bool = True) -> Engine:
 
 
 def engine_of_run(engine: Engine, run: int) -> Engine:
-    """Return the same engine for a run: the database records the run with the rows that its transactions write."""
+    """Return an engine for a run; the database stores the id of the run with the rows that its transactions write."""
     return engine.execution_options(run=run)
 
 
 @contextmanager
 def open_engine(url: str, *, prepare: bool = True) -> Iterator[Engine]:
-    """Yield such an engine, and close its connections at the end."""
+    """Yield an engine of `make_engine`, and close its connections at the end."""
     engine = make_engine(url, prepare=prepare)
     try:
         yield engine
@@ -44,7 +44,7 @@ def open_engine(url: str, *, prepare: bool = True) -> Iterator[Engine]:
 
 @contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
-    """Run a transaction; raise as translate_errors does."""
+    """Run a transaction. Raises the errors of `translate_errors`."""
     with translate_errors(), engine.begin() as connection:
         yield connection
 
@@ -58,7 +58,7 @@ def execute(engine: Engine, statement: Executable, **parameters: Any) -> Sequenc
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise TransientError when the database is away, and CatalogueError when it accepts no connection or no change."""
+    """Raise TransientError when the database does not answer, CatalogueError when it rejects connections or changes."""
     try:
         yield
     except (psycopg.Error, DBAPIError) as error:
@@ -68,8 +68,8 @@ def translate_errors() -> Iterator[None]:
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[TupleRow]:
-    """Return psycopg's own connection, which is in the same transaction."""
-    driver = connection.connection.dbapi_connection  # also of a detached connection
+    """Return the connection of psycopg, in the same transaction."""
+    driver = connection.connection.dbapi_connection  # works for a detached connection too
     assert isinstance(driver, psycopg.Connection)
     return driver
 
@@ -90,7 +90,7 @@ def sqlalchemy_url(url: str) -> URL:
 
 
 def is_storable(text: str) -> bool:
-    """Return whether a text is valid Unicode; the name of a file need not be."""
+    """Return whether a text is valid Unicode; names of files may not be."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Migrate the schema: Alembic runs the scripts of `sql/migrations` in one transaction."""
+"""Migrates the schema: Alembic runs the scripts of `sql/migrations` in one transaction."""
 
 from collections.abc import Callable
 
@@ -21,21 +21,21 @@ from pipeline.database.schema_version import (
 from pipeline.errors import CatalogueError
 
 LOCK = 0x7261_7374
-"""Advisory lock that keeps two migrations from running at once ("rast" in ASCII)."""
+"""Key of the advisory lock that prevents two migrations at the same time ("rast" in ASCII)."""
 
 Revisions = tuple[str | None, str | None]
-"""The revisions before and after a step; None is a database without a schema."""
+"""The revisions before and after a step; None means a database without a schema."""
 
 
 def migrate(engine: Engine, revision: str = "head") -> Revisions:
-    """Upgrade the schema to a revision."""
+    """Upgrade the schema to a revision. Raises CatalogueError."""
     if revision == "head" and is_up_to_date(engine):
         return newest_revision(), newest_revision()
     return _run(engine, command.upgrade, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> Revisions:
-    """Downgrade the schema to a revision, to `base`, or by a number of steps such as `-1`."""
+    """Downgrade the schema to a revision, to `base`, or by a number of steps such as `-1`. Raises CatalogueError."""
     return _run(engine, command.downgrade, revision)
 
 
@@ -57,12 +57,12 @@ def _run(engine: Engine, step: Callable[[Config, str], None], revision: str) -> 
             if current_revision(connection) == newest_revision():
                 grant_to_readers(connection)
         except CommandError as error:
-            raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
+            raise CatalogueError(f"the schema cannot be changed to {revision}: {error}") from error
         except (psycopg.Error, DBAPIError) as error:
             if translate_error(error):
                 raise
             raise CatalogueError(
-                f"the schema cannot be taken to {revision}: the database answers: {database_reason(error)}; "
-                "connect as the role that owns its tables"
+                f"the schema cannot be changed to {revision}: {database_reason(error)}; "
+                "connect as the role that owns the tables"
             ) from error
         return before, current_revision(connection)

@@ -1,7 +1,7 @@
-"""The tables of people in SQLAlchemy, for composing queries.
+"""The tables about people in SQLAlchemy, for composing queries.
 
-They stand apart from `tables.py`, because commands about people need no geometries, whose types take as long to import
-as all else that such a command needs.
+They are not in `tables.py`, because commands about people need no geometries. Importing the geometry types takes as
+long as importing everything else that such a command needs.
 """
 
 from sqlalchemy import MetaData

@@ -1,7 +1,7 @@
-"""Set up sessions, also through a pooler such as PgBouncer that uses another session for each transaction.
+"""Sets up sessions, even through a pooler such as PgBouncer that uses another session for each transaction.
 
-A pooler is recognised in two ways: it reports a process id that is not the session's, or it rejects options of the
-connection. From then on nothing is prepared on the server, and the settings are made in each transaction.
+A pooler is detected in two ways: it reports another process id than the session, or it rejects options of the
+connection. After that no statement is prepared on the server, and each transaction sets the options.
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from pipeline.database.connection_errors import TRANSACTION_POOLING
 from pipeline.errors import CatalogueError
 
 TIME_ZONE = "SET timezone TO 'UTC'"
-"""PgBouncer keeps this setting for a client in all its sessions; it keeps no other one that is needed."""
+"""PgBouncer keeps this setting for a client in all sessions, but no other setting that we need."""
 PROCESS_ID = "SELECT pg_backend_pid()"
 ATTEMPTS = 3
-"""Comparisons of two transactions; a busy pooler may give both the same session by chance."""
+"""Number of comparisons of two transactions; a busy pooler may assign both the same session by chance."""
 
 
 class SessionSettings:
-    """Listeners that set up the connections of an engine."""
+    """Event listeners that set up the connections of an engine."""
 
     def __init__(self, engine: Engine, options: Mapping[str, str], *, prepare: bool) -> None:
         self.pooled = not prepare
-        """Whether a pooler of transactions was recognised, or is expected by the settings."""
+        """Whether a transaction pooler was detected, or the settings name one."""
         self._options = options
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._recognise_pooler)
@@ -33,7 +33,7 @@ class SessionSettings:
         event.listen(engine, "begin", set_run)
 
     def _connect(self, dialect: Dialect, _: object, cargs: Any, parameters: dict[str, Any]) -> Any:
-        """Connect with the options, or without them if they are rejected."""
+        """Connect with the options, or without them if a pooler rejects them."""
         if not self.pooled:
             settings = [f"-c {name}={value}" for name, value in self._options.items()]
             options = " ".join([parameters.get("options", ""), *settings]).strip()
@@ -46,7 +46,7 @@ class SessionSettings:
         return dialect.connect(*cargs, **parameters)
 
     def _recognise_pooler(self, adapted: Any, _: object) -> None:
-        """Compare the process id of the session with the reported one."""
+        """Compare the process id of the session with the one that the connection reports."""
         driver = getattr(adapted, "driver_connection", adapted)
         cursor = adapted.cursor()
         cursor.execute(PROCESS_ID)
@@ -58,22 +58,22 @@ class SessionSettings:
         adapted.commit()
 
     def _set_options(self, connection: Connection) -> None:
-        """Make the settings for one transaction, if the connection has no options."""
+        """Set the options for one transaction, if the connection was made without them."""
         if self.pooled and connection.get_execution_options().get("isolation_level") is None:
             settings = (f"SET LOCAL {name} = '{value}'" for name, value in self._options.items())
             connection.exec_driver_sql("; ".join(settings))
 
 
 def set_run(connection: Connection) -> None:
-    """Tell the database which run a transaction belongs to, with an engine of `engine_of_run`."""
+    """Set the id of the run for a transaction, if the engine comes from `engine_of_run`."""
     if run := connection.get_execution_options().get("run"):
         connection.exec_driver_sql("SELECT set_config('rastersources.run', %s, true)", (str(run),))
 
 
 def require_session(engine: Engine, connection: psycopg.Connection[Any]) -> None:
-    """Raise CatalogueError if each transaction of a connection gets another session.
+    """Raise CatalogueError if a pooler assigns each transaction of a connection to another session.
 
-    The connection is in autocommit mode.
+    The connection must be in autocommit mode.
     """
     if backend_pid(connection) == connection.info.backend_pid:
         return

@@ -1,4 +1,4 @@
-"""Check what a database must have, and say by which SQL an administrator adds what an ordinary role cannot."""
+"""Checks a database for what it must have, and reports the SQL that an administrator must run for missing parts."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.errors import CatalogueError
 QUERIES = queries("privileges")
 EXTENSIONS = ("postgis", "pg_trgm")
 OLDEST_SERVER = 15
-"""The first PostgreSQL whose views apply the row-level security of the role that asks (security_invoker)."""
+"""The first PostgreSQL version whose views can apply the row-level security of the querying role (security_invoker)."""
 READER_ROLE = "rastersources_reader"
 GRANTS = (
     f"GRANT SELECT ON public_raster_sources, raster_sources, layers, label_types, scenarios TO {READER_ROLE}",
@@ -21,7 +21,7 @@ GRANTS = (
     f"GRANT SELECT (id, uuid, name) ON organisations TO {READER_ROLE}",
     f"GRANT SELECT (id, username) ON users TO {READER_ROLE}",
 )
-"""What people who query by SQL may read. Row-level security shows them Public rows only."""
+"""The privileges of users who query by SQL; row-level security restricts them to Public rows."""
 
 
 def describe_server(connection: Connection) -> Row[Any]:
@@ -29,7 +29,7 @@ def describe_server(connection: Connection) -> Row[Any]:
     facts = connection.execute(QUERIES["describe_database"]).one()
     if facts.version < OLDEST_SERVER:
         raise CatalogueError(
-            f"the database is PostgreSQL {facts.version}; {OLDEST_SERVER} or newer is needed"
+            f"the database is PostgreSQL {facts.version}, but {OLDEST_SERVER} or newer is needed"
         )
     if facts.encoding != "UTF8":
         raise CatalogueError(
@@ -40,27 +40,27 @@ def describe_server(connection: Connection) -> Row[Any]:
 
 
 def prepare_database(connection: Connection) -> None:
-    """Create the missing extensions; raise CatalogueError with the SQL for what this role cannot do."""
+    """Create the missing extensions; raise CatalogueError with the SQL that this role may not run."""
     facts = describe_server(connection)
     if statements := [*_missing_grants(facts), *_missing_extensions(connection, facts)]:
         raise CatalogueError(
-            f'the role "{facts.role}" cannot set up the database; let an administrator run in the database '
+            f'the role "{facts.role}" cannot set up the database; ask an administrator to run in the database '
             f'"{facts.database}": {"; ".join(statements)}; then run this again'
         )
 
 
 def require_owner(connection: Connection) -> None:
-    """Raise CatalogueError for a role that would see Public rows only, because of row-level security."""
+    """Raise CatalogueError for a role that would see only Public rows, because of row-level security."""
     if facts := connection.execute(QUERIES["find_other_owner"]).one_or_none():
         owner, role = facts
         raise CatalogueError(
-            f'the tables belong to the role "{owner}", and the role "{role}" sees Public rows only; '
-            f'connect as "{owner}", or let an administrator run: GRANT {_quote(owner)} TO {_quote(role)}'
+            f'the tables belong to the role "{owner}", and the role "{role}" sees only Public rows; '
+            f'connect as "{owner}", or ask an administrator to run: GRANT {_quote(owner)} TO {_quote(role)}'
         )
 
 
 def grant_to_readers(connection: Connection) -> bool:
-    """Grant the role of readers what it may read; return whether the role exists."""
+    """Grant the privileges of the reader role; return whether the role exists."""
     query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
     if not connection.scalar(query, {"name": READER_ROLE}):
         return False
@@ -70,13 +70,13 @@ def grant_to_readers(connection: Connection) -> bool:
 
 
 def create_reader_role(connection: Connection) -> None:
-    """Create the role for people who query by SQL; raise CatalogueError with the SQL if this role cannot."""
+    """Create the role for users who query by SQL; raise CatalogueError with the SQL if this role may not."""
     if grant_to_readers(connection):
         return
     statement = f"CREATE ROLE {READER_ROLE} NOLOGIN"
     if not _is_permitted(connection, statement):
         raise CatalogueError(
-            f"this role may not create roles; let an administrator run: {statement}; then run this again"
+            f"this role may not create roles; ask an administrator to run: {statement}; then run this again"
         )
     grant_to_readers(connection)
 
@@ -96,7 +96,7 @@ def _missing_grants(facts: Row[tuple[object, ...]]) -> list[str]:
 
 
 def _missing_extensions(connection: Connection, facts: Row[tuple[object, ...]]) -> list[str]:
-    """Create the missing extensions; return the SQL for those that this role cannot create or does not see."""
+    """Create the missing extensions; return the SQL for those that this role cannot create or cannot see."""
     installed = connection.execute(QUERIES["list_extensions"], {"names": list(EXTENSIONS)}).all()
     names = {extension.name for extension in installed}
     statements = [
@@ -115,7 +115,7 @@ def _missing_extensions(connection: Connection, facts: Row[tuple[object, ...]]) 
 
 
 def _is_permitted(connection: Connection, statement: str) -> bool:
-    """Run a statement; return False if the role may not. Raise CatalogueError for an extension that is missing."""
+    """Run a statement; return False if the role may not run it. Raise CatalogueError if the extension is missing."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(statement)
@@ -126,12 +126,12 @@ def _is_permitted(connection: Connection, statement: str) -> bool:
         if not isinstance(error.orig, missing):
             raise
         raise CatalogueError(
-            f"the machine of the database cannot run {statement}; let an administrator install the extension there "
+            f"the database server cannot run {statement}; ask an administrator to install the extension there "
             "(Debian and Ubuntu: apt install postgresql-postgis postgresql-contrib)"
         ) from error
     return True
 
 
 def _quote(name: str) -> str:
-    """Return a name as an SQL identifier in quotes."""
+    """Return a name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
-"""The named SQL statements of `sql/queries`.
+"""Loads the named SQL statements of `sql/queries`.
 
-Each file there holds the statements of one topic. A line `-- name: STATEMENT` stands before each; what follows, up to
-the next such line, is the statement. Parameters are written `:name`.
+Each file has the statements of one topic. The line `-- name: STATEMENT` begins a statement, which ends at the next such
+line. Parameters are written `:name`.
 
     QUERIES = queries("register")
     connection.execute(QUERIES["insert_sources"], {"definition": "rain", ...})
@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 @dataclass(frozen=True)
 class NumberedQuery:
-    """A statement with $1, $2, ... instead of the names of its parameters, as PostgreSQL prepares it."""
+    """A statement with parameters $1, $2, ..., in the form in which PostgreSQL prepares it."""
 
     text: str
     names: Sequence[str]
@@ -32,7 +32,7 @@ class NumberedQuery:
 
 
 def number_parameters(statement: str, parameter: re.Pattern[str] = _PARAMETER) -> NumberedQuery:
-    """Number the parameters of a statement. The first group of `parameter` is the name of one."""
+    """Replace the named parameters of a statement by numbers; the first group of `parameter` is the name."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(parameter.findall(statement)), 1)}
     text = parameter.sub(lambda match: f"${numbers[match[1]]}", statement)
     return NumberedQuery(text, list(numbers))
@@ -47,7 +47,7 @@ def queries(topic: str) -> Mapping[str, TextClause]:
     before, *parts = _NAME.split((FOLDER / f"{topic}.sql").read_text())
     names, statements = parts[::2], parts[1::2]
     if before.strip() or len(set(names)) < len(names):
-        raise ValueError(f"{topic}.sql: give each statement one name of its own")
+        raise ValueError(f"{topic}.sql: give each statement a unique name")
     return {
         name: text(statement.strip().removesuffix(";"))
         for name, statement in zip(names, statements, strict=True)

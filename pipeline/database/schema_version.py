@@ -1,4 +1,4 @@
-"""Find the revision of a database's schema, without Alembic: nearly every command starts with this."""
+"""Finds the revision of a database's schema without Alembic, because nearly every command needs it at its start."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.errors import CatalogueError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 UNRELEASED = re.compile(r"\d{4}")
-"""Revisions before the first release. They had a number only; released ones have a number and a name."""
+"""Revisions before the first release; they are numbers without a name."""
 
 
 def is_up_to_date(engine: Engine) -> bool:
@@ -26,14 +26,14 @@ def is_up_to_date(engine: Engine) -> bool:
 
 
 def newest_revision() -> str:
-    """Return the newest revision of `sql/migrations`: each file there is named by its own."""
+    """Return the newest revision of `sql/migrations`: the names of its files are the revisions."""
     return max(path.stem for path in (SCRIPTS / "migrations").glob("*.py"))
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision of the schema; None for a database without one.
+    """Return the revision of the schema; None for a database without a schema.
 
-    Raises CatalogueError for a schema that was made before the first release.
+    Raises CatalogueError for a schema from before the first release.
     """
     if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
         return None
@@ -41,6 +41,6 @@ def current_revision(connection: Connection) -> str | None:
     if revision and UNRELEASED.fullmatch(revision):
         raise CatalogueError(
             f"the schema of this database (revision {revision}) is older than the first release and cannot be "
-            "migrated; make a new database, or set RASTERSOURCES_HOME to a new folder, and register the files again"
+            "migrated; create a new database, or set RASTERSOURCES_HOME to a new folder, and register the files again"
         )
     return revision

@@ -1,7 +1,7 @@
 """Reads the tables of `sql/schema` into SQLAlchemy.
 
-Each column has a line of its statement CREATE TABLE. Defaults, checks, indexes and comments matter to the database
-only. A test compares columns, types and keys with a live database.
+Each column must be on a line of its own in CREATE TABLE. It ignores defaults, checks, indexes and comments, which only
+the database needs. A test compares columns, types and keys with a live database.
 """
 
 import re
@@ -38,7 +38,7 @@ _COLUMN = re.compile(
 
 
 def read_tables(metadata: sa.MetaData, files: str, **more_types: TypeEngine[Any]) -> sa.MetaData:
-    """Add the tables of files of the schema that are not there yet; `more_types` are types besides `TYPES`."""
+    """Add the tables in files of the schema to `metadata`; `more_types` are types in addition to `TYPES`."""
     types = TYPES | more_types
     for file in sorted(FOLDER.glob(files)):
         for name, body in _TABLE.findall(file.read_text()):

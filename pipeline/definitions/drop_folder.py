@@ -52,8 +52,8 @@ class DropFolder(CommonFields):
 
     def reading_hash(self) -> str:
         """Return a hash of the fields that reading depends on. If it changes, the files are read again."""
-        own = {"organisation", "supplier", "time_zone"}
-        return short_hash(self.model_dump_json(include=own | self.assigned_fields()))
+        fields = {"organisation", "supplier", "time_zone"}
+        return short_hash(self.model_dump_json(include=fields | self.assigned_fields()))
 
     def hash(self) -> str:
         """Return the same hash: a drop folder has no fields that are written to sources."""

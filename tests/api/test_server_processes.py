@@ -204,7 +204,7 @@ with ServerProcesses(2, socket.socket(), lambda process, ready: time.sleep(60)) 
 def test_the_server_ends_when_its_starter_is_killed_before_it_answers() -> None:
     command = [sys.executable, "-c", STARTER_IS_KILLED]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "the processes of the server were ended; start it again\n"
+    assert done.stdout == "the processes of the server have ended; start the server again\n"
 
 
 @pytest.mark.parametrize("connections", [6, 14, 17, 60, 200])

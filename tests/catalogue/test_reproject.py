@@ -224,4 +224,4 @@ def test_the_command_lists_sources_and_ends_with_0(
     done = run(command, RASTERSOURCES_DATABASE_URL=database_url).stdout
     assert done.endswith("the bounds of 1 source changed, by up to 0.00601 m\n")
     again = run(command, RASTERSOURCES_DATABASE_URL=database_url).stdout
-    assert again == "nothing to change: every file lies where it would be placed now\n"
+    assert again == "nothing to change: the place of every file is up to date\n"

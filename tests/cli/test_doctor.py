@@ -49,7 +49,7 @@ def test_a_sound_machine_has_no_problem(database_url: str, tmp_path: Path) -> No
 def test_a_new_home_is_left_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     findings = run_doctor(RASTERSOURCES_HOME=home)
-    assert "not made yet" in findings["database"][0][1]
+    assert "not created yet" in findings["database"][0][1]
     assert not home.exists()
 
 
@@ -80,7 +80,7 @@ def test_a_database_without_postgis_or_schema_is_named(server: str, tmp_path: Pa
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     assert findings["postgis"] == [
-        ("problem", "not installed; let an administrator run: CREATE EXTENSION postgis")
+        ("problem", "not installed; ask an administrator to run: CREATE EXTENSION postgis")
     ]
     assert findings["schema"][0][0] == "warning"
     assert "rastersources db migrate" in findings["schema"][0][1]
@@ -120,7 +120,7 @@ def test_a_password_that_others_can_read_is_named(tmp_path: Path, database_url: 
     findings = run_doctor(1, RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_DATABASE_URL=database_url)
     assert findings["home"][1] == (
         "problem",
-        f"others can read {password}; run: chmod 600 {password}",
+        f"other users can read {password}; run: chmod 600 {password}",
     )
 
 

@@ -126,7 +126,7 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
     ("arguments", "sentence"),
     [
         (["register", "."], "--organisation NAME"),
-        (["register"], "sources.toml does not exist; name files or folders"),
+        (["register"], "sources.toml does not exist; give files or folders"),
         (["register", "", "--organisation", "X"], "a path is empty"),
         (["unregister", " "], "a path is empty"),
         (

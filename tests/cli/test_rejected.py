@@ -78,7 +78,7 @@ def test_retry_names_unknown_files_and_changes_nothing(
     assert half.as_uri() in {
         row["uri"] for row in list_rejected(database_url) if row["fingerprint"]
     }
-    assert "name the files" in run_command(database_url, "rejected", "retry", status=1)
+    assert "choose files by" in run_command(database_url, "rejected", "retry", status=1)
 
 
 def test_sync_skips_a_rejected_file_until_it_is_retried(

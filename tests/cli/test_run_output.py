@@ -113,7 +113,7 @@ def test_ctrl_c_reports_what_was_saved(
     (run_id,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
     assert errors == (
         f"rastersources: stopped: {count} files of run {run_id} (register) were registered and stay; "
-        f"the same command goes on from there, or: rastersources undo {run_id}\n"
+        f"run the same command to continue, or: rastersources undo {run_id}\n"
     )
     again = run(command, RASTERSOURCES_DATABASE_URL=database_url)
     assert f"{FILES - count} registered, {count} unchanged, 0 rejected" in again.stdout

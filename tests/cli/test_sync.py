@@ -145,9 +145,9 @@ def test_unregister_removes_files_and_restore_brings_them_back(folder: Path, com
     deletions = command("restore").stdout
     assert len(deletions.splitlines()) == 7
     assert file_uri(folder / "one" / "0.tif") in deletions
-    assert "1 deletion lifted" in command("restore", "one/0.tif").stdout
+    assert "1 deletion undone" in command("restore", "one/0.tif").stdout
     assert "1 registered, 5 unchanged, 0 rejected, 6 withheld" in command("sync").stdout
-    assert "6 deletions lifted" in command("restore", "two").stdout
+    assert "6 deletions undone" in command("restore", "two").stdout
     assert "6 registered, 6 unchanged, 0 rejected" in command("sync").stdout
     unknown = command("restore", "two", status=1)
     assert "no file or source with this name was deleted" in unknown.stderr
@@ -159,13 +159,13 @@ def test_unregister_and_restore_accept_every_path_of_a_file(folder: Path, comman
     command("sync", "--create")
     for name in ("two/../one/0.tif", "link/1.tif", "one/own.tif"):
         assert command("unregister", name).stdout.startswith("1 file ")
-        assert "1 deletion lifted" in command("restore", name).stdout
+        assert "1 deletion undone" in command("restore", name).stdout
     assert command("unregister", "one/2.tif").stdout.startswith("1 file ")
     (folder / "one" / "2.tif").rename(folder / "2.tif")
     (folder / "one" / "2.tif").symlink_to("../2.tif")
-    assert "1 deletion lifted" in command("restore", "one/2.tif").stdout
+    assert "1 deletion undone" in command("restore", "one/2.tif").stdout
     assert command("unregister", "link").stdout.startswith("2 files ")
-    assert "2 deletions lifted" in command("restore", "link/../link").stdout
+    assert "2 deletions undone" in command("restore", "link/../link").stdout
 
 
 def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
@@ -173,7 +173,7 @@ def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
 ) -> None:
     command("sync", "--create")
     (folder / "sources.toml").write_text(CONFIG.partition('[[source]]\nid = "two"')[0])
-    assert "orphaned two: left the file with 1 source" in command("plan").stdout
+    assert "orphaned two: no longer in the file, has 1 source" in command("plan").stdout
     command("sync")
     assert "orphaned two" in command("plan").stdout
     assert "pruned two: 1 source removed" in command("sync", "--prune").stderr

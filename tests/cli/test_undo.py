@@ -39,11 +39,11 @@ def test_one_command_undoes_a_mistaken_register(
 ) -> None:
     run_id = register(database_url, folder)
     undone = command(database_url, "undo", run_id, "--yes")
-    assert undone.endswith(": 3 files, 3 raster sources and 0 rejections taken back\n")
+    assert undone.endswith(": 3 files, 3 raster sources and 0 rejections removed\n")
     assert undone.startswith(f"run {run_id} of register, ")
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(0,)]
     undone_again = command(database_url, "undo", run_id, "--yes")
-    assert undone_again == f"run {run_id} of register left nothing to take back\n"
+    assert undone_again == f"run {run_id} of register has nothing to undo\n"
     assert register(database_url, folder) == str(int(run_id) + 1)
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
 
@@ -55,8 +55,8 @@ def test_without_yes_undo_shows_and_changes_nothing(
     execute(engine, "UPDATE raster_sources SET name = 'mine' WHERE name = 'a'")
     preview = command(database_url, "undo", run_id, "--dry-run")
     first, second = preview.splitlines()
-    assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be taken back")
-    assert re.fullmatch(r"stays: raster source \S+ mine: a user changed it since", second)
+    assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be removed")
+    assert re.fullmatch(r"kept: raster source \S+ mine: a user changed it since", second)
     refusal = command(database_url, "undo", run_id, status=1)
     assert "give --yes" in refusal
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]

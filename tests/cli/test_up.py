@@ -236,7 +236,7 @@ def test_a_wrong_location_of_uploads_gives_one_sentence(
     }
     done = run([*RASTERSOURCES, *command], status=1, **changes)
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith(f'rastersources: RASTERSOURCES_UPLOADS is not usable: "{uploads}" ')
+    assert sentence.startswith(f'rastersources: RASTERSOURCES_UPLOADS is invalid: "{uploads}" ')
     assert done.stdout == ""
 
 

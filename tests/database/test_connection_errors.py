@@ -49,7 +49,7 @@ UNKNOWN_HOST = "of the database is unknown"
 CASES = {
     "database": ("known:hush-hush@127.0.0.1:{port}/nothing", 'no database "nothing"'),
     "password": ("known:wr0ng-w0rd@127.0.0.1:{port}/rastersources", 'password of "known" is wrong'),
-    "no password": ("known@127.0.0.1:{port}/rastersources", "asks for a password"),
+    "no password": ("known@127.0.0.1:{port}/rastersources", "requires a password"),
     "pg_hba": ("barred:hush-hush@127.0.0.1:{port}/rastersources", "pg_hba.conf"),
     "connections": ("full:hush-hush@127.0.0.1:{port}/rastersources", "no free connection"),
     "login": ("mute:hush-hush@127.0.0.1:{port}/rastersources", 'ALTER ROLE "mute" LOGIN'),
@@ -103,4 +103,4 @@ def test_a_stopped_server_is_reported_as_not_answering() -> None:
     url = f"postgresql://known:{SECRET}@127.0.0.1:{port}/rastersources"
     done = run([*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url)
     (sentence,) = done.stderr.splitlines()
-    assert "does not answer; try again when it does" in sentence
+    assert "does not answer; try again later" in sentence

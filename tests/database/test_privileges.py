@@ -182,7 +182,7 @@ def test_a_missing_right_is_reported_in_one_sentence(
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
     administer(cluster, "own", "REVOKE ordinary FROM another")  # another test grants it
     for command in (["user", "list"], ["db", "migrate"]):
-        assert "lacks a right" in fail_with_sentence(cluster.url("own", "another"), *command)
+        assert "lacks a privilege" in fail_with_sentence(cluster.url("own", "another"), *command)
     administer(cluster, "own", "REVOKE TEMPORARY ON DATABASE own FROM public, ordinary")
     path = str(write_raster(tmp_path / "a.tif"))
     message = fail_with_sentence(url, "register", path, "--organisation", "Owner", "--create")

@@ -130,9 +130,9 @@ def test_commands_that_write_fail_with_one_sentence(read_only: str, tmp_path: Pa
             [*RASTERSOURCES, *words], status=1, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=read_only
         )
         (line_with_reason,) = [
-            line for line in (done.stdout + done.stderr).splitlines() if "takes no changes" in line
+            line for line in (done.stdout + done.stderr).splitlines() if "accepts no changes" in line
         ]
-        assert "name the primary" in line_with_reason
+        assert "to the primary" in line_with_reason
     run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=read_only)
 
 
@@ -146,7 +146,7 @@ def test_a_server_beside_a_standby_leaves_uploaded_files_alone(
     os.utime(old, (0, 0))
     with Serving(standby, tmp_path, key, "Owner", RASTERSOURCES_UPLOADS=str(uploads)) as serving:
         errors = tmp_path / "errors"
-        while "uploads wait: the database takes no changes" not in errors.read_text():
+        while "uploads wait: the database accepts no changes" not in errors.read_text():
             assert serving.process.poll() is None
             time.sleep(0.1)
     assert old.exists()

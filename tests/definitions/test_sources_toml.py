@@ -308,7 +308,7 @@ def test_check_counts_definitions_and_prints_warnings(write: Write) -> None:
     )
     check = [*RASTERSOURCES, "sources", "check", "--config", path]
     done = run(check)
-    assert done.stdout == "3 definitions are right\n"
+    assert done.stdout == "3 definitions are valid\n"
     assert done.stderr.splitlines() == [
         f'warning: "snow": {path.parent}/gone/a does not exist',
         f'warning: "in": {path.parent}/in does not exist',
@@ -337,7 +337,7 @@ def test_check_warns_of_sources_of_several_files_named_after_one_file(
 def test_the_samples_are_right_without_warnings() -> None:
     config = REPOSITORY / "sample_data" / "sources.toml"
     done = run([*RASTERSOURCES, "sources", "check", "--config", config])
-    assert (done.stdout, done.stderr) == ("10 definitions are right\n", "")
+    assert (done.stdout, done.stderr) == ("10 definitions are valid\n", "")
 
 
 def test_every_key_is_explained_in_the_documentation() -> None:

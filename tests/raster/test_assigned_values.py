@@ -288,7 +288,7 @@ def test_wrong_arguments_give_one_sentence(
         assert sentence in done.stderr
         assert len(done.stderr.splitlines()) == 1
     done = run([*RASTERSOURCES, "register", *arguments], status=1)
-    assert "go with PATH" in done.stderr
+    assert "need PATH" in done.stderr
 
 
 def test_rejection_codes_stay_the_same_with_assigned_values(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""The private PostGIS cluster: the first process that needs it starts it, and the last one stops it.
+"""The private PostGIS cluster: the first process that needs it starts it, and the last process stops it.
 
-It listens on a unix socket in a folder of mode 0700. The user who created it connects by peer authentication, and by
-TCP only after `rastersources db start --tcp`. Every process that uses the cluster holds a shared lock on the file
-`lease` of the home; the kernel releases the lock of a killed process. The last process that leaves stops the cluster,
-unless the file `kept` exists: `db start` creates it, and it holds the TCP port. The file `stopped` marks a cluster that
+It listens on a unix socket in a folder of mode 0700. The user who created it connects by peer authentication; TCP is
+possible only after `rastersources db start --tcp`. Every process that uses the cluster holds a shared lock on the file
+`lease` of the home; the kernel releases the lock of a killed process. The last process stops the cluster, unless the
+file `kept` exists; `db start` creates this file, and writes the TCP port to it. The file `stopped` marks a cluster that
 was stopped on purpose and must not be revived.
 """
 
@@ -45,9 +45,9 @@ SECONDS_TO_ANSWER = 120
 ATTEMPTS = 20
 """Attempts to start, half a second apart."""
 TEMPORARY_REASONS = ("shared memory", "lock file")
-"""A start that fails for these reasons may succeed half a second later."""
+"""Reasons of a failed start that may be gone half a second later."""
 LOG_BYTES = 2**14
-"""Bytes at the end of the server's log in which the reason of a failed start is looked for."""
+"""Bytes at the end of the server's log that are searched for the reason of a failed start."""
 
 
 def default_home(checkout: Path) -> Path:
@@ -81,7 +81,7 @@ class Cluster:
     def running(self) -> bool:
         """Return whether the cluster answers.
 
-        It waits for a cluster that is busy or still starting, and raises CatalogueError after two minutes.
+        It waits for a cluster that is busy or still starting. Raises CatalogueError after two minutes.
         """
         for _ in range(SECONDS_TO_ANSWER):
             if not self._listens():
@@ -95,13 +95,13 @@ class Cluster:
         raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
 
     def alive(self) -> bool:
-        """Return whether the server runs and has its socket; it need not answer."""
+        """Return whether the server runs and has its socket; it may not answer yet."""
         folder = self._socket_folder()
         return folder is not None and (folder / SOCKET).exists() and self._is_there()
 
     @property
     def tcp_port(self) -> int | None:
-        """The port on the loopback interface that `start` was called with."""
+        """The TCP port on the loopback interface that was given to `start`, or None."""
         try:
             return int((self.home / "kept").read_text())
         except (FileNotFoundError, ValueError):
@@ -122,7 +122,7 @@ class Cluster:
         return f"postgresql://{DATABASE}@{LOOPBACK}:{self.tcp_port}/{DATABASE}?passfile={password}"
 
     def start(self, tcp_port: int | None = None, *, force: bool = False) -> None:
-        """Start the cluster, which then runs until `stop`; with a port it listens on the loopback interface too.
+        """Start the cluster; it runs until `stop`. With a port it also listens on the loopback interface.
 
         Raises CatalogueError when the port needs a restart and programs use the cluster, unless `force` is true.
         """
@@ -135,7 +135,7 @@ class Cluster:
             try:
                 self._start_if_needed()
             except CatalogueError:
-                (self.home / "kept").unlink(missing_ok=True)  # the next start has no port
+                (self.home / "kept").unlink(missing_ok=True)  # the next start opens no port
                 raise
             (self.home / "kept").touch()
 
@@ -156,12 +156,13 @@ class Cluster:
     def revive(self) -> bool:
         """Start the cluster again after it was killed; return False when it runs or was stopped on purpose.
 
-        Raises CatalogueError when it does not start. It never creates a new cluster: users must notice a lost one.
+        Raises CatalogueError when it does not start. It never creates a new cluster, because users must notice the loss
+        of the old one.
         """
         if not (self.data / "PG_VERSION").exists():
             raise CatalogueError(
-                f"the data of the private cluster, {self.data}, are gone; put them back, or stop this program: "
-                "the next start creates a new and empty database"
+                f"the data of the private cluster, {self.data}, no longer exist; restore them, or stop this program; "
+                "the next start creates a new, empty database"
             )
         with self._mutex():
             if (self.home / "stopped").exists() or self.running():
@@ -201,7 +202,7 @@ class Cluster:
         make_folder(self.home)
         with (self.home / "lease").open("a") as lease:
             fcntl.flock(lease, fcntl.LOCK_SH)
-            try:  # also a process that is interrupted during the start stops the cluster
+            try:  # a process that is interrupted during the start must also stop the cluster
                 with self._mutex():
                     self._start_if_needed()
                 yield self.url()
@@ -214,13 +215,13 @@ class Cluster:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # other processes use it
+                return  # other processes use the cluster
             if not (self.home / "kept").exists():
                 self._stop()
 
     @contextmanager
     def _mutex(self) -> Iterator[None]:
-        """Let one process at a time start or stop the cluster."""
+        """Hold a lock, so that only one process at a time starts or stops the cluster."""
         make_folder(self.home)
         with (self.home / "mutex").open("a") as mutex:
             fcntl.flock(mutex, fcntl.LOCK_EX)
@@ -238,16 +239,19 @@ class Cluster:
         make_runtime_folder(folder)
         self._write_configuration(folder)
         self._launch(programs)
-        if self.tcp_port not in (None, STANDARD_PORT):  # the URL is the same with TCP and without
+        if self.tcp_port not in (
+            None,
+            STANDARD_PORT,
+        ):  # then the URL is the same with and without TCP
             (folder / SOCKET).symlink_to(SOCKET.replace(str(STANDARD_PORT), str(self.tcp_port)))
         self._prepare()
         (self.home / "stopped").unlink(missing_ok=True)
 
     def _end_unreachable(self) -> None:
-        """Clear what would prevent a start: a server without its socket, or the lock file of a dead server."""
+        """Remove what would prevent a start: a server without its socket, or the lock file of a dead server."""
         if self._is_there():
             self._shut_down()
-        # If processes are hidden from this one, nothing is cleared: a child of a killed postmaster may still write.
+        # Do nothing if this process cannot see the others: a child of a killed postmaster may still be writing.
         with suppress(PermissionError):
             postmaster.kill_orphans(self.data)
             if not postmaster.cluster_processes(self.data):
@@ -258,7 +262,7 @@ class Cluster:
         process = postmaster.postmaster_pid(self.data)
         try:
             return process is not None and postmaster.belongs_to_cluster(process, self.data)
-        except PermissionError:  # root of a container may not see other users' processes
+        except PermissionError:  # root in a container may not see other users' processes
             return self._listens()
 
     def _listens(self) -> bool:
@@ -266,7 +270,7 @@ class Cluster:
         return folder is not None and postmaster.is_listening(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
-        new = self.data.with_suffix(".new")  # it gets its name when it is complete
+        new = self.data.with_suffix(".new")  # it is renamed when it is complete
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         give_to_owner(new)
@@ -314,7 +318,7 @@ class Cluster:
             if exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
                 return
             with psycopg.connect(self.url("template1", SUPERUSER), autocommit=True) as template:
-                # Only a superuser can install PostGIS. So new databases get it from their template.
+                # Only a superuser can install PostGIS, so new databases get it from the template.
                 template.execute("CREATE EXTENSION IF NOT EXISTS postgis")
                 template.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             name = sql.Identifier(DATABASE)
@@ -341,8 +345,8 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs on the data folder, or on another folder, as the user of the cluster.
 
-        The program gets the folder as an open descriptor. So no quote in its path reaches the shell that pg_ctl
-        starts, and the user postgres needs no access to the folders above it.
+        The program gets the folder as an open file descriptor. So quotes in the path cannot reach the shell that
+        pg_ctl starts, and the user postgres needs no access to the folders above it.
         """
         descriptor = os.open(folder or self.data, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -357,7 +361,7 @@ class Cluster:
             os.close(descriptor)
 
     def _socket_folder(self) -> Path | None:
-        """Return line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
+        """Return the folder in line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
         try:
             lines = (self.data / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
@@ -365,7 +369,7 @@ class Cluster:
         return Path(lines[4]) if len(lines) > 4 and lines[4] else None
 
     def _remove_socket_folder(self) -> None:
-        """Remove the runtime folder that the configuration names."""
+        """Remove the runtime folder in the configuration."""
         try:
             lines = (self.data / "rastersources.conf").read_text().split("\n")
         except FileNotFoundError:
@@ -381,12 +385,12 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(
-            f"{folder} cannot be created ({error.strerror}); set RASTERSOURCES_HOME to a folder that can"
+            f"{folder} cannot be created ({error.strerror}); set RASTERSOURCES_HOME to another folder"
         ) from error
 
 
 def set_password(connection: psycopg.Connection[Any], password: str) -> None:
-    """Set the password of the role of the programs; only its hash is sent."""
+    """Set the password of the role that the programs use; only its hash is sent to the server."""
     verifier = connection.pgconn.encrypt_password(
         password.encode(), DATABASE.encode(), b"scram-sha-256"
     )
@@ -397,7 +401,7 @@ def set_password(connection: psycopg.Connection[Any], password: str) -> None:
 
 
 def failure_reason(log: Path) -> str:
-    """Return the last message in a server's log about a failed start."""
+    """Return the last message about a failed start in a server's log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
@@ -412,7 +416,7 @@ def failure_reason(log: Path) -> str:
 
 
 def exists(connection: psycopg.Connection[Any], query: str) -> bool:
-    """Return whether the query finds a row for the name of the database and its role."""
+    """Return whether the query returns a row; its parameter is the name of the database and of its role."""
     return connection.execute(query.encode(), (DATABASE,)).fetchone() is not None
 
 

@@ -1,4 +1,4 @@
-"""The configuration of the private cluster: who may connect by its socket, and by TCP if that is asked for."""
+"""The configuration of the private cluster: its settings, and who may connect by socket and by TCP."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ host all all {LOOPBACK}/32 scram-sha-256
 
 
 def configuration_files(socket_folder: Path, port: int, *, tcp: bool) -> dict[str, str]:
-    """Return name -> content of the files that are written into the data folder."""
+    """Return name -> content of the files to write into the data folder."""
     person = pwd.getpwuid(os.geteuid()).pw_name
     roles = (SUPERUSER, DATABASE)
     return {

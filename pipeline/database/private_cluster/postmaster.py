@@ -1,7 +1,7 @@
-"""Find the processes of a PostgreSQL cluster and look at its socket, through Linux.
+"""Finds the processes and the socket of a PostgreSQL cluster through /proc of Linux.
 
-The working folder of PostgreSQL's processes is their data folder. Its own lock file is less certain: after a crash of
-the machine, another program may have the process id in it.
+A process belongs to the cluster if its working folder is the data folder. The lock file of PostgreSQL is less reliable:
+after a crash of the machine, another program may have the process id in that file.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """Return the process id in postmaster.pid; None if there is none."""
+    """Return the process id in postmaster.pid; None if there is no id."""
     try:
         return int((data / "postmaster.pid").read_text().partition("\n")[0])
     except (FileNotFoundError, ValueError):
@@ -20,7 +20,7 @@ def postmaster_pid(data: Path) -> int | None:
 
 
 def belongs_to_cluster(process: int, data: Path) -> bool:
-    """Return whether a process is a PostgreSQL of this cluster; raise PermissionError if it cannot be seen."""
+    """Return whether a process belongs to this cluster; raise PermissionError if this process cannot see it."""
     folder = Path(f"/proc/{process}")
     try:
         same = folder.stat().st_uid == data.stat().st_uid and (folder / "cwd").samefile(data)
@@ -30,18 +30,18 @@ def belongs_to_cluster(process: int, data: Path) -> bool:
 
 
 def cluster_processes(data: Path) -> list[int]:
-    """Return all processes of this cluster, also those that outlive a killed postmaster.
+    """Return all processes of this cluster, including those that outlive a killed postmaster.
 
-    Raises PermissionError if the processes of its user cannot be seen.
+    Raises PermissionError if this process cannot see the processes of the cluster's user.
     """
     processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
     return [process for process in processes if belongs_to_cluster(process, data)]
 
 
 def kill_orphans(data: Path) -> None:
-    """Kill the processes of a cluster whose postmaster is gone: a process in a long query prevents a new start.
+    """Kill the processes of a cluster without a postmaster, because a process in a long query prevents a new start.
 
-    A postmaster sends SIGQUIT too, to end its processes at once.
+    It sends SIGQUIT, as a postmaster does to end its processes at once.
     """
     for process in cluster_processes(data):
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs, and the user who runs them."""
+"""Finds the programs of PostgreSQL and the user who runs them."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ INSTALL = (
 
 
 def find_programs(version: str | None = None) -> Path:
-    """Return the folder with initdb and pg_ctl of a PostgreSQL with PostGIS: of the newest one, or of a version."""
+    """Return the folder with initdb and pg_ctl of a PostgreSQL with PostGIS: the newest one, or that of a version."""
     folders = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name)
     )
@@ -35,7 +35,7 @@ def find_programs(version: str | None = None) -> Path:
 
 
 def run_as() -> dict[str, Any]:
-    """Return arguments for subprocess: for root, the user postgres, because PostgreSQL does not run as root."""
+    """Return arguments for subprocess; for root they select the user postgres, as PostgreSQL does not run as root."""
     if os.geteuid() != 0:
         return {}
     owner = cluster_owner()
@@ -55,5 +55,5 @@ def cluster_owner() -> pwd.struct_passwd:
         return pwd.getpwnam("postgres")
     except KeyError as error:
         raise CatalogueError(
-            f"root needs the user postgres to run the private cluster, and there is none: {INSTALL}"
+            f"root needs the user postgres to run the private cluster, but this user does not exist: {INSTALL}"
         ) from error

@@ -1,4 +1,4 @@
-"""The folder with the socket of a private cluster: always the same for a home, and for its owner only."""
+"""The folder with the socket of a private cluster: always the same for a home, and only its owner can enter it."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from pipeline.errors import CatalogueError
 
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107
-"""Longest path of a unix socket on Linux (sun_path without its closing NUL)."""
+"""Maximum length of the path of a unix socket on Linux (sun_path without its closing NUL)."""
 SPECIAL_CHARACTERS = set("\"'\\\n")
-"""Characters that would end or change a path in the configuration."""
+"""Characters that would terminate or change a path in the configuration."""
 
 
 def runtime_folder(home: Path) -> Path:
-    """Return the folder for a home; its name depends on the user and the path of the home only.
+    """Return the folder for a home; its name depends only on the user and the path of the home.
 
     Raises CatalogueError when no folder is usable.
     """
@@ -35,7 +35,7 @@ def runtime_folder(home: Path) -> Path:
         ):
             return folder
     raise CatalogueError(
-        "there is no folder for the socket of the private cluster; set TMPDIR to a short path"
+        "no folder is usable for the socket of the private cluster; set TMPDIR to a short path"
     )
 
 
@@ -48,7 +48,7 @@ def can_enter(folder: Path) -> bool:
 
 
 def make_runtime_folder(folder: Path) -> None:
-    """Create the folder with mode 0700; one that a killed server left is replaced.
+    """Create the folder with mode 0700; replace a folder that a killed server left.
 
     Raises CatalogueError when another user has created it.
     """
@@ -79,10 +79,10 @@ def is_ours(folder: Path) -> bool:
 
 
 def obstacle(folder: Path, error: OSError) -> str:
-    """Return why the folder cannot be created, and what to do."""
+    """Return the reason why the folder cannot be created, with advice."""
     with suppress(OSError):
         return (
-            f"user {folder.lstat().st_uid} has created something of this name, which may be a trap: "
-            "remove it, or let an administrator remove it"
+            f"user {folder.lstat().st_uid} has created a file or folder with this name, perhaps as a trap; "
+            "remove it, or ask an administrator to remove it"
         )
     return error.strerror or str(error)

@@ -136,7 +136,7 @@ def test_a_killed_cluster_is_restarted_and_uploads_continue(home: Path, tmp_path
         for times, all_processes in enumerate((False, True), 1):
             kill(Cluster(home).data, all_processes=all_processes)
             statuses = [serving.status()]
-            while serving.count_lines("the database had ended, and runs again") < times:
+            while serving.count_lines("the database had stopped; it was started again") < times:
                 statuses.append(serving.status())
             wait_until(lambda: serving.status() == 200)
             assert set(statuses) <= {200, 503}
@@ -175,7 +175,7 @@ def test_two_servers_of_one_home_restart_it_once(home: Path, tmp_path: Path) -> 
         Running(home, "serve", cwd=tmp_path) as second_server,
     ):
         kill(Cluster(home).data)
-        restart = "the database had ended, and runs again"
+        restart = "the database had stopped; it was started again"
         wait_until(
             lambda: first_server.count_lines(restart) + second_server.count_lines(restart) > 0
         )
@@ -212,7 +212,7 @@ def test_missing_or_broken_data_are_reported_with_growing_pauses(
         damaged = data if damage == "gone" else data / "global" / "pg_control"
         damaged.rename(aside)
         kill(aside if damage == "gone" else data)
-        sentence = {"gone": "are gone; put them back", "broken": "does not start ("}[damage]
+        sentence = {"gone": "no longer exist; restore them", "broken": "does not start ("}[damage]
         wait_until(lambda: serving.count_lines(sentence) >= 4)
         assert serving.status() == 503
         times = [

@@ -95,7 +95,7 @@ def test_a_link_or_a_file_of_that_name_is_refused(tmp_path: Path, kind: str) -> 
         folder.symlink_to(target)
     else:
         folder.write_text("")
-    with pytest.raises(CatalogueError, match="something of this name"):
+    with pytest.raises(CatalogueError, match="a file or folder with this name"):
         make_runtime_folder(folder)
     assert (target / "kept").exists()
 

@@ -280,11 +280,13 @@ def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
     password = server_password(tmp_path)
     assert server_password(tmp_path) == password
     path.chmod(0o640)
-    with pytest.raises(CatalogueError, match="only you can read; delete it"):
+    with pytest.raises(
+        CatalogueError, match="can be read by other users, or is not a file; delete it"
+    ):
         server_password(tmp_path)
     path.chmod(0o600)
     path.write_text("\n")
-    with pytest.raises(CatalogueError, match="does not hold a password"):
+    with pytest.raises(CatalogueError, match="does not contain a password"):
         server_password(tmp_path)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
@@ -292,7 +294,7 @@ def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
         server_password(tmp_path)
     path.unlink()
     os.mkfifo(path, 0o600)
-    with pytest.raises(CatalogueError, match="only you can read"):
+    with pytest.raises(CatalogueError, match="can be read by other users"):
         server_password(tmp_path)
     path.unlink()
     assert server_password(tmp_path) != password
@@ -302,5 +304,5 @@ def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
 def test_a_password_of_another_user_is_refused(tmp_path: Path) -> None:
     server_password(tmp_path)
     os.chown(password_file(tmp_path), NOBODY, NOBODY)
-    with pytest.raises(CatalogueError, match="only you can read"):
+    with pytest.raises(CatalogueError, match="can be read by other users"):
         server_password(tmp_path)
