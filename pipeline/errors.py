@@ -1,4 +1,4 @@
-"""All errors that callers can act on.
+"""The errors that callers can act on.
 
 RastersourcesError
 ├── RasterError        correct the file; has a stable reason code
@@ -11,7 +11,7 @@ from typing import Self
 
 
 class RastersourcesError(Exception):
-    """An error whose text is a sentence that says what to do."""
+    """An error with a message that says what to do."""
 
 
 class CatalogueError(RastersourcesError):
@@ -31,7 +31,7 @@ class RunInProgress(TransientError):
 
 
 class RasterError(RastersourcesError):
-    """Correct the file, which is not registered. docs/reason-codes.md lists the stable codes."""
+    """Correct the file; it is not registered. docs/reason-codes.md lists the stable codes."""
 
     code = "unreadable"
 
@@ -45,16 +45,16 @@ class RasterError(RastersourcesError):
 
     @property
     def message(self) -> str:
-        """The sentence for people."""
+        """The message for people."""
         return str(self)
 
 
 class MissingCRS(RasterError, code="missing_crs"):
-    """Assign a CRS to the file, which has none."""
+    """Assign a CRS to the file, because it has no CRS."""
 
 
 class UnsupportedCRS(RasterError, code="unsupported_crs"):
-    """Give the file another CRS: this one is not tied to the earth, or is not understood."""
+    """Give the file another CRS: the present one is not on the earth, or is not supported."""
 
 
 class NoGrid(RasterError, code="no_grid"):
@@ -62,7 +62,7 @@ class NoGrid(RasterError, code="no_grid"):
 
 
 class ResidualTooLarge(RasterError, code="gcp_residual"):
-    """Warp the file: no straight grid fits its control points."""
+    """Warp the file: no affine grid fits its control points."""
 
 
 class OutsideCRSDomain(RasterError, code="outside_crs_domain"):
@@ -70,15 +70,15 @@ class OutsideCRSDomain(RasterError, code="outside_crs_domain"):
 
 
 class NotFound(RasterError, code="not_found"):
-    """Check the name or list again: the file does not exist, or not any more."""
+    """Check the name or list again: the file does not exist, or was deleted."""
 
 
 class PermissionDenied(RasterError, code="permission_denied"):
-    """Let this user read the file or list the folder."""
+    """Allow this user to read the file or list the folder."""
 
 
 class NotAFile(RasterError, code="not_a_file"):
-    """Name a file instead of a folder, pipe, socket or device."""
+    """Give a file instead of a folder, pipe, socket or device."""
 
 
 class NotAllowed(RasterError, code="not_allowed"):
@@ -98,7 +98,7 @@ class Unreadable(RasterError, code="unreadable"):
 
 
 class Truncated(RasterError, code="truncated"):
-    """Copy the file again: its header names bytes beyond its end."""
+    """Copy the file again: its header points to bytes beyond its end."""
 
 
 class Unreachable(RasterError, code="unreachable"):
@@ -106,7 +106,7 @@ class Unreachable(RasterError, code="unreachable"):
 
 
 class UnsuitableServer(RasterError, code="unsuitable_server"):
-    """Copy the file elsewhere: its web server has no ranges of bytes, or nothing that tells a change."""
+    """Copy the file elsewhere: its web server does not support byte ranges, or sends neither ETag nor Last-Modified."""
 
 
 class NotSTAC(RasterError, code="not_stac"):
@@ -114,11 +114,11 @@ class NotSTAC(RasterError, code="not_stac"):
 
 
 class OverBudget(RasterError, code="over_budget"):
-    """Raise the budget if the file is right: reading its header costs more."""
+    """Raise the limit if the file is valid: reading its header exceeds a limit."""
 
 
 class TimedOut(RasterError, code="timeout"):
-    """Check the disk or raise the time limit: reading the file took longer."""
+    """Check the disk or raise the time limit: reading the file took too long."""
 
 
 class FileChanged(RasterError, code="changing"):
@@ -132,11 +132,11 @@ class FileChanged(RasterError, code="changing"):
     @classmethod
     def since_registered(cls) -> Self:
         """Return the error for a file of the catalogue."""
-        return cls("the file changed since it was registered; sync it, then ask again")
+        return cls("the file changed since it was registered; sync it, then try again")
 
 
 class MultipleImages(RasterError, code="multiple_images"):
-    """Split the file: it holds several rasters."""
+    """Split the file: it contains several rasters."""
 
 
 class UnsupportedDtype(RasterError, code="unsupported_dtype"):
@@ -144,15 +144,15 @@ class UnsupportedDtype(RasterError, code="unsupported_dtype"):
 
 
 class MissingTime(RasterError, code="missing_time"):
-    """Say how the files are dated: the source is temporal, and this file has no time."""
+    """Give the file a time: its source is temporal, and the file has no time."""
 
 
 class Unmatched(RasterError, code="unmatched"):
-    """Correct the pattern or the name: the file belongs to no raster source."""
+    """Correct the pattern or the name: the file does not belong to a raster source."""
 
 
 class WrongSupplier(RasterError, code="not_the_supplier"):
-    """Ask the supplier: the raster source of the file belongs to another one."""
+    """Ask the supplier of the raster source: it is another user."""
 
 
 UNSEEN_CODES = frozenset(
@@ -160,12 +160,12 @@ UNSEEN_CODES = frozenset(
         "not_found", "permission_denied", "not_allowed", "timeout", "changing", "unreachable", "unsuitable_server",
     }
 )  # fmt: skip
-"""Codes of files whose content is unknown: the catalogue keeps what it has. Any other rejection removes it."""
+"""Codes of files with unknown content; the catalogue keeps their records. Any other rejection removes the record."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file that is not registered, and why. Unlike an exception it does not stop the other files."""
+    """A file that is not registered, with the reason. Unlike an exception it does not stop the other files."""
 
     uri: str
     code: str
@@ -178,6 +178,6 @@ class Rejection:
 
     @property
     def seen(self) -> bool:
-        """Whether the content of the file is known, so that the catalogue must not keep the former one."""
+        """Whether the content of the file is known, so that the record of its former content must be removed."""
         listed = self.fingerprint is not None or self.code == NotAFile.code
         return listed and self.code not in UNSEEN_CODES

@@ -1,4 +1,4 @@
-"""Warnings about valid definitions, as far as they are possible without a database."""
+"""Warns about valid definitions that may be mistakes, without a database."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from pipeline.storage import parse_location
 
 
 def config_warnings(config: Config, folder: Path) -> Iterator[str]:
-    """Yield sentences for people. Paths are relative to `folder`, which holds the sources.toml."""
+    """Yield warnings as text. Paths are relative to `folder`, the folder of the sources.toml."""
     users: dict[PurePath, list[str]] = defaultdict(list)
     for definition in config.source:
         if definition.group != "file" and "stem" in PLACEHOLDER.findall(definition.name):
             yield (
-                f'"{definition.id}": {{stem}} in name is the name of one file, but its sources have several files, '
-                "and the first one would name them; use a name without {stem}"
+                f'"{definition.id}": its sources have several files; {{stem}} in name would be the name of the first '
+                "file; use a name without {stem}"
             )
     entries = [(source.id, entry) for source in config.source for entry in source.files]
     for name, entry in [*entries, *((drop.id, drop.folder) for drop in config.drop)]:
@@ -28,4 +28,4 @@ def config_warnings(config: Config, folder: Path) -> Iterator[str]:
     for path, ids in users.items():
         if len(ids) > 1:
             names = " and ".join(f'"{name}"' for name in ids)
-            yield f"{names} take the same files: {path}"
+            yield f"{names} have the same files: {path}"

@@ -1,4 +1,4 @@
-"""Source definitions: a `[[source]]`, or the arguments of `register`, say which files make which raster sources."""
+"""Source definitions: a `[[source]]`, or the arguments of `register`, defines the files of raster sources."""
 
 import hashlib
 import re
@@ -28,9 +28,9 @@ from pipeline.errors import CatalogueError
 from pipeline.storage import Location, parse_location
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-"""A part of a name that is filled in, such as `{stem}`."""
+"""A placeholder in a name, such as `{stem}`."""
 BY_COLLECTION = "collection"
-"""One raster source for each collection of an imported catalogue, asset and grid."""
+"""One raster source for each combination of collection, asset and grid of an imported catalogue."""
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -40,23 +40,23 @@ class CommonFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: field_types.Id
-    """Stable name of the definition; its sources are found again by it. Letters, digits, `.`, `_`, `-`; not `register`;
-    unique in the file, over both kinds of tables."""
+    """Stable name of the definition, by which later runs find its sources. Letters, digits, `.`, `_`, `-`; not
+    `register`; unique in the file, across both kinds of tables."""
     settle_seconds: field_types.SettleSeconds = 0
-    """Files that changed less than this many seconds ago wait for a later run; so do files that are dated as little
-    into the future, because clocks differ. Use 10 to 60 if files are copied into the folder slowly, 0 if they are
-    moved into it."""
+    """Files that changed less than this many seconds ago wait for a later run. So do files with a modification time
+    this little in the future, because clocks differ. Use 10 to 60 if files are copied into the folder slowly, 0 if
+    they are moved into it."""
     schedule: field_types.Schedule | None = None
     """When to sync: a cron line of five fields in the zone `time_zone`, such as `"0 6 * * *"`; see docs/scheduling.md;
     not together with `every`."""
     every: field_types.Every | None = None
     """How often to sync, such as `"00:05:00"`, `"PT5M"` or 300; at least one second; not together with `schedule`."""
     crs: field_types.Crs | None = None
-    """CRS of files that have none, as authority and code, such as `"EPSG:28992"`; see docs/how-to/old-files.md."""
+    """CRS of files without a CRS, as authority and code, such as `"EPSG:28992"`; see docs/how-to/old-files.md."""
     crs_override: Annotated[bool, Field(strict=True)] = False
-    """Use `crs` also for files that have another CRS, or an unusable one."""
+    """Use `crs` even for files with another CRS, or with an unusable one."""
     nodata: field_types.Nodata = None
-    """Nodata value of files that have none, such as -9999 or `"nan"`."""
+    """Nodata value of files without a nodata value, such as -9999 or `"nan"`."""
 
     @model_validator(mode="after")
     def check_conflicts(self, info: ValidationInfo) -> Self:
@@ -68,57 +68,57 @@ class CommonFields(BaseModel):
     def conflicts(self, _context: Any) -> Iterator[Conflict]:
         """Yield the conflicts between fields. The context is the folder of the sources.toml."""
         if self.schedule is not None and self.every is not None:
-            yield "every", "says when to run, as schedule does; leave one of them out"
+            yield "every", "cannot be combined with schedule; remove one of them"
         if self.crs_override and self.crs is None:
-            yield "crs_override", "works only together with crs; give crs too"
+            yield "crs_override", "needs crs; give crs too"
 
     @property
     def assigned(self) -> raster.AssignedValues:
-        """The values for files that lack them."""
+        """The values for files without them."""
         by = "the command line" if self.id == field_types.REGISTER_ID else f'definition "{self.id}"'
         return raster.AssignedValues(self.crs, self.crs_override, self.nodata, by)
 
     def assigned_fields(self) -> set[str]:
-        """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
+        """Return the assigned fields that are set; the others must not change the hashes of older definitions."""
         return {name for name in field_types.ASSIGNED_FIELDS if getattr(self, name)}
 
 
 class Limits(BaseModel):
-    """Limits for reading one file of a definition, in place of those of the settings."""
+    """Limits for reading one file of a definition; they replace those of the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    """Seconds that reading one file may take (`RASTERSOURCES_FILE_SECONDS`)."""
+    """Maximum seconds for reading one file (`RASTERSOURCES_FILE_SECONDS`)."""
     pixels: Count | None = None
-    """Width times height (`RASTERSOURCES_MAX_PIXELS`)."""
+    """Maximum of width times height (`RASTERSOURCES_MAX_PIXELS`)."""
     bands: Count | None = None
-    """Bands of one file (`RASTERSOURCES_MAX_BANDS`)."""
+    """Maximum bands of one file (`RASTERSOURCES_MAX_BANDS`)."""
     header_bytes: Count | None = None
-    """Bytes of the header that are read at most (`RASTERSOURCES_MAX_HEADER_BYTES`)."""
+    """Maximum bytes that are read of the header (`RASTERSOURCES_MAX_HEADER_BYTES`)."""
     tag_bytes: Count | None = None
-    """Bytes of one tag (`RASTERSOURCES_MAX_TAG_BYTES`)."""
+    """Maximum bytes of one tag (`RASTERSOURCES_MAX_TAG_BYTES`)."""
     ifds: Count | None = None
-    """Images and overviews in one file (`RASTERSOURCES_MAX_IFDS`)."""
+    """Maximum images and overviews in one file (`RASTERSOURCES_MAX_IFDS`)."""
 
 
 class Definition(CommonFields):
     """One `[[source]]` of a `sources.toml`."""
 
     groups: ClassVar[tuple[str, ...]] = ("file", "all")
-    """What `group` may be, besides a named group of `pattern`."""
+    """Valid values of `group`, other than a named group of `pattern`."""
 
     files: field_types.Entries
     """A glob, a folder or a file, relative to the sources.toml, a URL such as `"s3://bucket/rain/*.tif"`, or a list of
     them; see docs/sources.md#where-files-are."""
     name: field_types.Name = "{stem}"
-    """Name of the source; `{stem}` (the file's name without its suffix) and the named groups of `pattern` are filled
-    in. If it is blank then, the file's name is used."""
+    """Name of the source. `{stem}` (the file's name without its suffix) and the named groups of `pattern` are replaced.
+    If the result is blank, the file's name is used."""
     organisation: field_types.Name
     """Organisation that owns the sources. It must exist, unless you use `--create`."""
     access_modifier: Literal["Public", "Common", "Private", "Hidden"] = "Private"
-    """Who may see the sources: `Public`, `Common` (who signed in), `Private` (the organisation) or `Hidden` (its
-    administrators and the supplier)."""
+    """Who may see the sources: `Public` (everyone), `Common` (everyone who signed in), `Private` (the organisation) or
+    `Hidden` (its administrators and the supplier)."""
     supplier: field_types.Username | None = None
     """Username of the supplier of the files. It must exist, unless you use `--create`."""
     supplier_code: field_types.Code | None = None
@@ -130,27 +130,27 @@ class Definition(CommonFields):
     time: Annotated[
         datetime | Literal["tag"] | None, BeforeValidator(field_types.parse_time_field)
     ] = None
-    """One time for all files, with its offset; or `"tag"` for the time in TIFFTAG_DATETIME."""
+    """A time with its offset for all files, or `"tag"` for the time in TIFFTAG_DATETIME."""
     group: str = "file"
     """`file`: one source per file. `all`: one source. A named group of `pattern`: one source per value of the group."""
     pattern: field_types.Pattern | None = None
-    """Regular expression that is searched in the file's name and, if it does not match, in the whole path. The time is
-    its group `time`, or its groups `year`, `month`, `day` and so on together; see docs/metadata.md#time. Other groups
+    """Regular expression to search in the file's name and, if it does not match, in the whole path. The time is its
+    group `time`, or its groups `year`, `month`, `day` and so on together; see docs/metadata.md#time. Other groups can
     name and group files."""
     time_format: str | None = None
-    """strptime format of the group `time`; one without a date is an error, see docs/metadata.md#patterns-and-formats.
-    Without it: ISO 8601 and its compact forms."""
+    """strptime format of the group `time`; it must contain a date, see docs/metadata.md#patterns-and-formats.
+    Default: ISO 8601 and its compact forms."""
     time_zone: field_types.ZoneName = "UTC"
     """Zone of times without an offset, and of `schedule`; an IANA name such as `"Europe/Amsterdam"`."""
     interval: field_types.Duration | None = None
-    """Declared time between steps, such as `"00:05:00"`, `"PT5M"` or 300. Without it, it is derived from three or more
+    """Declared time between steps, such as `"00:05:00"`, `"PT5M"` or 300. Default: derived from three or more
     equidistant steps."""
     uuid: UUID | None = None
-    """The uuid of the source when it is created, for clients that know it already; only with `group = "all"`. An
-    existing source with this uuid becomes the definition's source, and stays when the definition goes."""
+    """The uuid of the source when it is created, for clients that already use it; only with `group = "all"`. An
+    existing source with this uuid becomes the source of the definition, and stays when the definition is removed."""
     missing: Literal["keep", "remove"] = "keep"
-    """What happens to files that no longer exist. `keep`: they stay in their source and are marked. `remove`: they
-    leave it."""
+    """What happens to files that no longer exist. `keep`: they stay in their source and are marked as missing.
+    `remove`: they are removed from it."""
     max_missing_percent: Annotated[float, Field(strict=True, ge=0, le=100)] = 20
     """A sync stops if a larger share of the definition's files is missing, for example because a disk is not
     mounted."""
@@ -172,10 +172,10 @@ class Definition(CommonFields):
         if self.group not in (*self.groups, *groups):
             yield (
                 "group",
-                f'"{self.group}" is neither "file" nor "all" nor a named group of pattern',
+                f'"{self.group}" is not "file", "all" or a named group of pattern',
             )
         if unknown := set(PLACEHOLDER.findall(self.name)) - {"stem", *groups}:
-            yield "name", f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
+            yield "name", f"{{{min(unknown)}}} is not {{stem}} or a named group of pattern"
         if raster.has_time_groups(groups):
             try:
                 raster.compile_pattern(self.pattern or "", self.time_format)
@@ -195,8 +195,8 @@ class Definition(CommonFields):
             yield "time_format", f"cannot date files: {error}"
         if zone := raster.conflicting_zone(time_format, self.time_zone):
             sentence = (
-                f"says {zone} and time_zone is {self.time_zone}; "
-                "write %z to read Z or an offset, or correct time_zone"
+                f"contains {zone}, but time_zone is {self.time_zone}; "
+                "write %z to parse Z or an offset, or correct time_zone"
             )
             yield "time_format", sentence
 
@@ -222,7 +222,7 @@ class Definition(CommonFields):
         return replace(options, time_rule=self.time_rule(), assigned=self.assigned, budget=budget)
 
     def hash(self) -> str:
-        """Return a hash of the fields that are written to sources; after the dot, of those that name a source."""
+        """Return a hash of the fields that are written to sources, a dot, and a hash of those that name a source."""
         filled_in = set(PLACEHOLDER.findall(self.name)) - {"stem"}
         naming = self.model_dump_json(include={"name"} | ({"pattern"} if filled_in else set()))
         others = self.model_dump_json(exclude=NOT_IN_SOURCES | {"name"})
@@ -236,13 +236,13 @@ class Definition(CommonFields):
 
 
 class ImportDefinition(Definition):
-    """The files of an imported STAC catalogue. They are listed by the catalogue, not by `files`."""
+    """The definition of an imported STAC catalogue; the catalogue lists its files, not `files`."""
 
     groups: ClassVar[tuple[str, ...]] = ("file", BY_COLLECTION)
 
     group: str = BY_COLLECTION
     item_times: bool = False
-    """Whether the time of its item dates a file that says no time."""
+    """Whether a file that contains no time gets the time of its item."""
 
     def reading_hash(self) -> str:
         """Return a hash of the fields that reading depends on. If it changes, the files are read again."""
@@ -255,9 +255,9 @@ NOT_IN_SOURCES = {
 }  # fmt: skip
 """Fields that are not written to an existing source."""
 READING_FIELDS = {"temporal", "time", "group", "pattern", "time_format", "time_zone"}
-"""Fields that decide what is read from a file, or to which source it belongs, besides limits and assigned values."""
+"""Fields that determine what is read from a file or to which source it belongs, without limits and assigned values."""
 
 
 def short_hash(text: str) -> str:
-    """Return half of a SHA-256 hash in hexadecimal digits."""
+    """Return the first half of a SHA-256 hash in hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

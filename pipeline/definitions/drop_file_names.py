@@ -1,4 +1,4 @@
-"""The name of a dropped file: `<uuid or supplier_code>[_<timestamp>]`."""
+"""Parses the name of a dropped file: `<uuid or supplier_code>[_<timestamp>]`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,21 +9,21 @@ from pipeline.raster import InvalidTime, parse_time
 
 @dataclass(frozen=True)
 class Interpretation:
-    """One way to read a name."""
+    """A possible interpretation of a name."""
 
     key: str
     """Uuid or supplier_code of a raster source."""
     time: datetime | None = None
-    """In UTC; None if the name has no valid time."""
+    """The time in UTC; None if the name has no valid time."""
     fault: str | None = None
     """Why the timestamp is invalid."""
 
 
 def interpret_name(stem: str, time_zone: str) -> list[Interpretation]:
-    """Return all ways to read the stem of a file name, the likeliest first.
+    """Return all interpretations of the stem of a file name, the most likely first.
 
-    Codes and timestamps may hold underscores, and a code may look like a time. So the whole name may be a code;
-    otherwise it ends in a timestamp, and the shortest one comes first.
+    Codes and timestamps may contain underscores, and a code may look like a time. So the first interpretation takes the
+    whole name as a code. The others end with a timestamp; the shortest timestamp comes first.
     """
     zone = ZoneInfo(time_zone)
     interpretations = [Interpretation(stem)]

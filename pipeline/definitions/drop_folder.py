@@ -13,7 +13,7 @@ from pipeline.definitions.field_types import Conflict
 from pipeline.storage import literal_location
 
 KEEP = "keep"
-"""Files stay where they were dropped, and only the catalogue has their outcome."""
+"""Files stay where they were dropped, and only the catalogue records their outcome."""
 
 
 def check_folder(text: str) -> str:
@@ -34,21 +34,21 @@ class DropFolder(CommonFields):
     """The watched folder, with the folders below it, relative to the sources.toml; or a prefix such as
     `"s3://bucket/incoming/"`."""
     organisation: field_types.Names | None = None
-    """Look only for sources of this organisation, or of one of these, by uuid or supplier_code. Without it, look for
-    sources of all organisations, by uuid only: anyone may give a source any supplier_code."""
+    """Look only for sources of this organisation, or of these organisations, by uuid or supplier_code. Default: look
+    for sources of all organisations, but only by uuid, because anyone may give a source any supplier_code."""
     supplier: field_types.Username | None = None
-    """Look only for sources of this supplier, by username; files for other sources are rejected (`not_the_supplier`).
-    Without it, look for sources of all suppliers."""
+    """Look only for sources of the supplier with this username; files for other sources are rejected
+    (`not_the_supplier`). Default: look for sources of all suppliers."""
     settle_seconds: field_types.SettleSeconds = 10
     """Files that changed less than this many seconds ago wait for a later run, because they may not be complete. Use 0
     if files are only ever moved into the folder."""
     time_zone: field_types.ZoneName = "UTC"
     """Zone of times without an offset, and of `schedule`; an IANA name such as `"Europe/Amsterdam"`."""
     done: Folder = KEEP
-    """Where registered files are moved to: an existing folder or prefix outside the watched one. "keep": they stay, and
-    only the catalogue has their outcome."""
+    """Existing folder or prefix, outside the watched one, to which registered files are moved. "keep": they stay, and
+    only the catalogue records their outcome."""
     refused: Folder = KEEP
-    """Where rejected files are moved to: an existing folder or prefix outside the watched one. "keep": they stay."""
+    """Existing folder or prefix, outside the watched one, to which rejected files are moved. "keep": they stay."""
 
     def reading_hash(self) -> str:
         """Return a hash of the fields that reading depends on. If it changes, the files are read again."""
@@ -56,7 +56,7 @@ class DropFolder(CommonFields):
         return short_hash(self.model_dump_json(include=fields | self.assigned_fields()))
 
     def hash(self) -> str:
-        """Return the same hash: a drop folder has no fields that are written to sources."""
+        """Return the hash of reading, because a drop folder has no fields that are written to sources."""
         return self.reading_hash()
 
     def conflicts(self, context: Any) -> Iterator[Conflict]:
@@ -68,7 +68,7 @@ class DropFolder(CommonFields):
             if target != KEEP:
                 path = absolute_path(target, context or ".")
                 if path.is_relative_to(folder):
-                    yield field, "lies in the watched folder, where its files would be taken again"
+                    yield field, "lies in the watched folder, so its files would be read again"
                 if path.is_absolute() != folder.is_absolute():
                     yield (
                         field,
@@ -77,7 +77,7 @@ class DropFolder(CommonFields):
 
 
 def absolute_path(text: str, base: str | os.PathLike[str]) -> PurePath:
-    """Return an absolute path without dots; of a bucket `s3:/bucket/prefix`, which is not absolute.
+    """Return an absolute path without dots; for a bucket return `s3:/bucket/prefix`, which is not absolute.
 
     Raises CatalogueError.
     """

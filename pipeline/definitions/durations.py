@@ -1,4 +1,4 @@
-"""Durations and times as the contract writes them."""
+"""Parses and formats durations and times in the forms of the contract."""
 
 import re
 from datetime import datetime, timedelta
@@ -13,20 +13,20 @@ ISO = (
 )
 SECONDS = r"(?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)"
 FORMS = (CLOCK, ISO, SECONDS)
-"""The number of digits is limited, so that every sum fits into a timedelta and into an interval of PostgreSQL."""
+"""The number of digits is limited, so that every value fits into a timedelta and into an interval of PostgreSQL."""
 DURATION = "(" + "|".join(re.sub(r"\?P<\w+>", "", form) for form in FORMS) + ")"
-"""All forms as one regular expression of JSON Schema, which has no named groups."""
+"""All forms as one regular expression without named groups, for JSON Schema."""
 MAX_SECONDS = 10**12
 
 
 def parse_interval(value: str | float) -> timedelta | None:
-    """Read `[D ]HH:MM:SS[.ffffff]`, ISO 8601 without years and months, or seconds. Empty and zero mean None.
+    """Parse `[D ]HH:MM:SS[.ffffff]`, ISO 8601 without years and months, or seconds. Empty and zero mean None.
 
-    Raises ValueError with a sentence for other values.
+    Raises ValueError for other values.
     """
     if not isinstance(value, str):
         if not 0 <= value <= MAX_SECONDS:
-            raise ValueError(f"lies between 0 and {MAX_SECONDS} seconds")
+            raise ValueError(f"must lie from 0 to {MAX_SECONDS} seconds")
         return timedelta(seconds=value) or None
     if not value:
         return None
@@ -39,7 +39,7 @@ def parse_interval(value: str | float) -> timedelta | None:
 
 
 def format_interval(interval: timedelta | None) -> str | None:
-    """Return `[D ]HH:MM:SS[.ffffff]`, as the contract writes it."""
+    """Return `[D ]HH:MM:SS[.ffffff]`, the form of the contract."""
     if interval is None:
         return None
     minutes, seconds = divmod(interval.seconds, 60)

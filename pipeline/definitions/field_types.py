@@ -24,20 +24,20 @@ from pipeline.storage import parse_location
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER_ID = "register"
-"""The id of sources that `rastersources register PATH...` made. No definition may have it."""
+"""The definition id of sources that `rastersources register PATH...` created; no definition may have it."""
 MACHINE_ZONES = {"localtime", "Factory"}
-"""Names of time zones that differ from machine to machine."""
+"""Names of time zones whose meaning differs between machines."""
 ASSIGNED_FIELDS = ("crs", "crs_override", "nodata")
 INVALID_TIME = 'is not a time; write for example 2024-01-01T00:00:00Z, or "tag"'
 INVALID_DURATION = "is not a duration; write for example 00:05:00, PT5M or 300"
 INVALID_NODATA = "is not a number; write for example -9999 or nan"
 Conflict = tuple[str, str]
-"""A field, and a sentence about its conflict with another field."""
+"""A field, and a message about its conflict with another field."""
 
 
 @contextmanager
 def value_errors() -> Iterator[None]:
-    """Raise ValueError for CatalogueError, as pydantic expects."""
+    """Turn CatalogueError into ValueError, which pydantic expects."""
     try:
         yield
     except CatalogueError as error:
@@ -45,16 +45,18 @@ def value_errors() -> Iterator[None]:
 
 
 def check_id(text: str) -> str:
-    """Require a name that is readable in file names, URLs and logs."""
+    """Require a name that is valid in file names, URLs and logs. Raises ValueError."""
     if not re.fullmatch(ID, text) or len(text) > 100:
-        raise ValueError('is 1 to 100 letters, digits, ".", "_" and "-", a letter or digit first')
+        raise ValueError(
+            'must be 1 to 100 letters, digits, ".", "_" and "-", with a letter or digit first'
+        )
     return text
 
 
 def check_text(text: str) -> str:
     """Require a text that the database can store."""
     if "\0" in text:
-        raise ValueError("must not hold the character NUL")
+        raise ValueError("must not contain the character NUL")
     return text
 
 
@@ -76,12 +78,12 @@ def check_zone(name: str) -> str:
 
 @cache
 def zone_names() -> frozenset[str]:
-    """Return the names of all time zones; reading them from disk takes time."""
+    """Return the names of all time zones; cached, because they are read from disk."""
     return frozenset(available_timezones()) - MACHINE_ZONES
 
 
 def parse_time_field(value: object) -> object:
-    """Read a time with an offset, or "tag"."""
+    """Parse a time with an offset, or "tag"."""
     if isinstance(value, str) and value != "tag":
         try:
             value = datetime.fromisoformat(value)
@@ -97,12 +99,12 @@ def parse_time_field(value: object) -> object:
         try:
             value.astimezone(UTC)
         except OverflowError as error:
-            raise ValueError("lies outside the years 1 to 9999") from error
+            raise ValueError("must lie in the years 1 to 9999") from error
     return value
 
 
 def parse_duration(value: object) -> timedelta | None:
-    """Read a duration. TOML reads an unquoted 00:05:00 as a time of day."""
+    """Parse a duration; TOML parses an unquoted 00:05:00 as a time of day."""
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float | time):
@@ -111,7 +113,7 @@ def parse_duration(value: object) -> timedelta | None:
 
 
 def parse_period(value: object) -> timedelta | None:
-    """Read a duration of at least one second."""
+    """Parse a duration of at least one second."""
     duration = parse_duration(value)
     if value is not None and (duration is None or duration < timedelta(seconds=1)):
         raise ValueError("must be at least one second, for example 00:00:10")
@@ -119,15 +121,15 @@ def parse_period(value: object) -> timedelta | None:
 
 
 def check_cron_line(text: str) -> str:
-    """Require five fields of cron that match some time."""
+    """Require a cron line with five fields that matches at least one time."""
     if len(text.split()) != 5:
         raise ValueError(
-            'has five fields: minute, hour, day of month, month, day of week; for example "0 6 * * *"'
+            'must have five fields: minute, hour, day of month, month, day of week; for example "0 6 * * *"'
         )
     if re.search("[LW#]", re.sub("[A-Z]{3}", "", text.upper())):
-        raise ValueError("holds L, W or #, which cron does not know; write numbers or names")
+        raise ValueError("contains L, W or #, which cron does not support; write numbers or names")
     try:
-        # The day of the month must match without the day of the week too, because Prefect requires both.
+        # The line must match even without the day of the week, because Prefect requires both days.
         for line in (text, re.sub(r"\S+\s*$", "*", text)):
             next(CronSim(line, datetime.now(UTC)))
     except CronSimError as error:
@@ -135,12 +137,12 @@ def check_cron_line(text: str) -> str:
             f'is not a cron line: {str(error).lower()}; for example "0 6 * * *"'
         ) from error
     except StopIteration:
-        raise ValueError("matches no time; correct the day and the month") from None
+        raise ValueError("does not match any time; correct the day and the month") from None
     return text
 
 
 def to_list(value: object) -> object:
-    """Read one text as a list of one."""
+    """Convert a text to a list with one entry."""
     return [value] if isinstance(value, str) else value
 
 
@@ -152,7 +154,7 @@ def check_names(names: list[str]) -> list[str]:
 
 
 def dump_names(names: list[str]) -> str | list[str]:
-    """Write a list of one as a text, so that the hashes of older definitions stay the same."""
+    """Write a list with one entry as a text, so that the hashes of older definitions stay the same."""
     return names[0] if len(names) == 1 else names
 
 
@@ -175,7 +177,7 @@ def check_crs(text: str) -> str:
 
 
 def parse_nodata(value: object) -> str | None:
-    """Read a number or "nan" as its text."""
+    """Convert a number or "nan" to text."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):

@@ -1,4 +1,4 @@
-"""Finds the raster source of a file, by its definition."""
+"""Finds the raster source to which a file of a definition belongs."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class SourceGroup:
 def group_of(definition: Definition, file: StoredFile, grid: str = "") -> SourceGroup:
     """Return the group of a file. `grid` is the grid of a file of an imported collection.
 
-    Raises Unmatched if its path does not match the pattern that groups.
+    Raises Unmatched if the path does not match the pattern of the definition.
     """
     if definition.group == BY_COLLECTION and file.stated and file.stated.group:
         return SourceGroup(f"{file.stated.group} {grid}", file.stated.name)
@@ -41,7 +41,7 @@ def group_of(definition: Definition, file: StoredFile, grid: str = "") -> Source
 
 
 def are_different_steps(definition: Definition, uri: str, other: str) -> bool:
-    """Whether two files are different time steps of one source that keeps missing files."""
+    """Return whether two files are different time steps of one source that keeps missing files."""
     if definition.group == "file" or definition.missing != "keep":
         return False
     rule, paths = definition.time_rule(), (Path(path_of(name)) for name in (uri, other))

@@ -1,4 +1,4 @@
-"""The JSON Schema of a `sources.toml`, generated from the models."""
+"""Generates the JSON Schema of a `sources.toml` from the models."""
 
 import json
 from typing import Any
@@ -20,14 +20,14 @@ RULES: dict[str, list[dict[str, Any]]] = {
     ],
     "DropFolder": [SCHEDULE_RULE, CRS_RULE],
 }  # fmt: skip
-"""The conflicts between fields that the models check in Python."""
+"""The conflicts between fields, which the models check in Python."""
 
 
 class SchemaGenerator(GenerateJsonSchema):
-    """Generates draft 2020-12 without null, which TOML does not have, and without titles that repeat the keys."""
+    """Generates draft 2020-12 without null, which TOML does not have, and without titles, which repeat the keys."""
 
     def nullable_schema(self, schema: Any) -> JsonSchemaValue:
-        """Omit null: an optional key is left out."""
+        """Omit null, because an optional key is left out."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
@@ -43,7 +43,7 @@ class SchemaGenerator(GenerateJsonSchema):
 
 
 def schema_text() -> str:
-    """Return the schema as docs/sources.schema.json holds it."""
+    """Return the content of docs/sources.schema.json."""
     schema = Config.model_json_schema(schema_generator=SchemaGenerator)
     for name, rules in RULES.items():
         schema["$defs"][name]["allOf"] = rules
@@ -57,4 +57,4 @@ def schema_text() -> str:
         "minProperties": 1,
     }
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    return text.replace(r"\n", " ") + "\n"  # descriptions are wrapped in the code
+    return text.replace(r"\n", " ") + "\n"  # descriptions have line breaks in the code

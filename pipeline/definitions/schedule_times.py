@@ -1,9 +1,8 @@
-"""The times at which a definition runs, also when clocks change.
+"""Computes the times at which a definition runs, even when clocks change.
 
-- A period is counted from each local midnight: its ticks lie whole periods of real time after it. A period of whole
-  days has its ticks at local midnights, counted from 2020-01-01. Any other period of more than a day is counted from
-  there alone.
-- A cron line with "*" or "/" in minute or hour runs at every real minute that matches, also in an hour that comes
+- The ticks of a period lie whole periods of elapsed time after each local midnight. A period of whole days has its
+  ticks at local midnights, counted from 2020-01-01. Any other period of more than a day is counted only from there.
+- A cron line with "*" or "/" in minute or hour runs at every elapsed minute that matches, even in an hour that occurs
   twice. Any other line runs once for each of its times: in the first of two equal hours, and at the first moment after
   a gap.
 """
@@ -78,12 +77,12 @@ class CronLine:
 
     @cached_property
     def parsed(self) -> CronSim:
-        """The fields as cronsim reads them."""
+        """The fields, parsed by cronsim."""
         return CronSim(self.line, datetime(2020, 1, 1))
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it names times of day, which come once a day."""
+        """Whether it names fixed times of day, which occur once a day."""
         minute, hour, *_ = self.line.split()
         return not set("*/") & set(minute + hour)
 
@@ -125,7 +124,7 @@ Recurrence = Period | CronLine
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """A definition of a sources.toml, and when it runs."""
+    """A definition of a sources.toml, with its schedule."""
 
     id: str
     organisations: tuple[str, ...]
@@ -134,7 +133,7 @@ class ScheduleEntry:
     """None: it has no schedule."""
 
     def next_run(self, now: datetime) -> datetime | None:
-        """Return when it runs next, within a year and a day."""
+        """Return the time of the next run within a year and a day, or None."""
         return next(ticks(self.when, now, now + 366 * DAY), None) if self.when else None
 
 
@@ -151,7 +150,7 @@ def ticks(when: Recurrence, start: datetime, end: datetime) -> Iterator[datetime
 
 
 def instants(clock: datetime, zone: ZoneInfo) -> list[datetime]:
-    """Return the instants, in UTC, of a clock time: none in a gap, two in an hour that comes twice."""
+    """Return the instants in UTC of a clock time: none in a gap, two in an hour that occurs twice."""
     candidates = {clock.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     return sorted(
         instant for instant in candidates if instant.astimezone(zone).replace(tzinfo=None) == clock
@@ -159,7 +158,7 @@ def instants(clock: datetime, zone: ZoneInfo) -> list[datetime]:
 
 
 def first_instant(clock: datetime, zone: ZoneInfo) -> datetime:
-    """Return the first instant, in UTC, of a clock time; in a gap the first moment after it."""
+    """Return the first instant in UTC of a clock time; in a gap it is the first moment after the gap."""
     if existing := instants(clock, zone):
         return existing[0]
     # In a gap, the offset after the gap yields an instant before it, and the other way round.

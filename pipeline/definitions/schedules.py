@@ -1,4 +1,4 @@
-"""When the definitions of a sources.toml run."""
+"""Lists when the definitions of a sources.toml run."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from pipeline.definitions.sources_toml import load_config
 
 
 def recurrence_of(definition: Definition | DropFolder) -> Recurrence | None:
-    """Return when a definition runs; None if it has no schedule."""
+    """Return the recurrence of a definition; None if it has no schedule."""
     zone = ZoneInfo(definition.time_zone)
     if definition.every:
         return Period(definition.every, zone)
@@ -18,7 +18,7 @@ def recurrence_of(definition: Definition | DropFolder) -> Recurrence | None:
 
 
 def list_schedules(path: Path) -> list[ScheduleEntry]:
-    """Return all definitions of a sources.toml; raise CatalogueError if it is wrong or not there."""
+    """Return all definitions of a sources.toml; raise CatalogueError if the file is invalid or does not exist."""
     entries = []
     for table in load_config(path).tables:
         named = table.organisation or ()

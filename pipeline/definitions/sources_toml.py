@@ -1,4 +1,4 @@
-"""Reads a `sources.toml`. Errors name each wrong field with its line."""
+"""Reads a `sources.toml`; errors name each wrong field with its line."""
 
 import re
 import tomllib
@@ -21,12 +21,12 @@ TABLES: dict[str, type[CommonFields]] = {"source": Definition, "drop": DropFolde
 
 
 class Config(BaseModel):
-    """A `sources.toml`: which files make which raster sources."""
+    """A `sources.toml`: the files of raster sources, and drop folders."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: tuple[Definition, ...] = ()
-    """Which files make which raster source."""
+    """Definitions of raster sources by their files."""
     drop: tuple[DropFolder, ...] = ()
     """Folders into which suppliers put files for existing sources."""
 
@@ -62,8 +62,8 @@ def load_config(path: Path, *, empty: bool = False) -> Config:
     tables = _tables(document, lines, path)
     if not tables and not empty:
         raise CatalogueError(
-            f"{path} holds no [[source]]; docs/sources.md shows what to write, "
-            "`sync --prune` removes what it held before"
+            f"{path} has no [[source]]; see docs/sources.md for what to write, "
+            "or remove the sources of its former definitions with `sync --prune`"
         )
     models: dict[str, list[CommonFields]] = {kind: [] for kind in TABLES}
     faults = [*_wrong_ids(tables)]
@@ -88,8 +88,8 @@ def _read_text(path: Path) -> str:
         raise CatalogueError(f"{path} {reason}") from error
     except OSError as error:
         reason = {
-            FileNotFoundError: "does not exist; name a sources.toml with --config",
-            IsADirectoryError: "is a folder; name the sources.toml in it",
+            FileNotFoundError: "does not exist; give a sources.toml with --config",
+            IsADirectoryError: "is a folder; give the sources.toml in it",
         }.get(type(error), f"cannot be read: {error.strerror}")
         raise CatalogueError(f"{path} {reason}") from error
 
@@ -103,20 +103,20 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         line, column = (match[2], match[3]) if match else (text.count("\n") + 1, 1)
         reason = match[1] if match else str(error).removesuffix(" (at end of document)")
         raise CatalogueError(
-            f"{path}, line {line}: is not TOML at column {column}: {reason}"
+            f"{path}, line {line}: not valid TOML at column {column}: {reason}"
         ) from error
     except RecursionError as error:
         raise CatalogueError(f"{path} is nested too deeply for a sources.toml") from error
 
 
 def _tables(document: dict[str, Any], lines: dict[KeyPath, int], path: Path) -> list[Table]:
-    """Return the tables of the file. Raises CatalogueError for anything else in it."""
+    """Return the tables of the file. Raises CatalogueError if it has anything else."""
     for name, value in document.items():
         where = f"{path}, line {line_of((name, 0) if (name, 0) in lines else (name,), lines)}"
         if name not in TABLES:
             near = get_close_matches(name.lower(), TABLES, 1)
             hint = f"; did you mean [[{near[0]}]]?" if near else ""
-            raise CatalogueError(f'{where}: "{name}" is neither [[source]] nor [[drop]]{hint}')
+            raise CatalogueError(f'{where}: "{name}" is not [[source]] or [[drop]]{hint}')
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
             raise CatalogueError(f"{where}: write [[{name}]], with two brackets, above each {name}")
     return [
@@ -134,16 +134,16 @@ def _wrong_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
         if not isinstance(name, str):
             continue
         if name == REGISTER_ID:
-            yield table, Fault(("id",), f'"{name}" is taken by the command; choose another')
+            yield table, Fault(("id",), f'"{name}" is reserved for the command; choose another')
         elif name in seen:
-            yield table, Fault(("id",), "is taken above; each table needs an id of its own")
+            yield table, Fault(("id",), "is used above; each table needs a unique id")
         seen.add(name)
 
 
 def _sentences(
     path: Path, lines: dict[KeyPath, int], faults: list[tuple[Table, Fault]]
 ) -> Iterator[str]:
-    """Yield one sentence for each fault, in the order of the lines."""
+    """Yield a message for each fault, in the order of the lines."""
     placed = [
         (line_of((table.kind, table.number, *fault.path), lines), table, fault)
         for table, fault in faults

@@ -1,4 +1,4 @@
-"""Compares the steps of a time series with its interval: missing steps, and steps off the grid."""
+"""Compares the steps of a time series with its interval: finds missing steps, and steps off the grid."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 FEWEST_STEPS = 3
-"""Fewest steps from which an interval is derived. Two steps are always one interval apart."""
+"""Minimum number of steps for deriving an interval; two steps are always equidistant."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -32,7 +32,7 @@ class Series:
     steps: int
     """Number of present steps."""
     missing: tuple[MissingSteps, ...]
-    """Missing steps between the first and the last known step, in order."""
+    """Runs of missing steps between the first and the last known step, in order."""
     off_grid: tuple[datetime, ...]
     """Present steps that are not on the grid."""
 
@@ -45,11 +45,11 @@ class Series:
 def compare_steps(
     known: Sequence[datetime], present: Collection[datetime], declared: timedelta | None
 ) -> Series | None:
-    """Compare the `present` steps with a grid through the `known` ones.
+    """Compare the `present` steps with a grid through the `known` steps.
 
-    `known` is sorted and without duplicates, and includes the steps of missing files. The interval of the grid is the
-    declared one, or the most frequent time between two steps. The grid goes through as many steps as possible. Return
-    None without any step, or with fewer than three and no declared interval.
+    `known` is sorted, has no duplicates, and includes the steps of missing files. The interval of the grid is the
+    declared one, or the most frequent time between two steps. The grid goes through as many steps as possible. Returns
+    None without any step, or with fewer than three steps and no declared interval.
     """
     if not known or (declared is None and len(known) < FEWEST_STEPS):
         return None
@@ -79,14 +79,14 @@ def compare_steps(
 
 
 def _gaps(numbers: Sequence[int], low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of numbers from `low` to `high` that are missing."""
+    """Yield the first and last number of each run of missing numbers from `low` to `high`."""
     for before, after in pairwise([low - 1, *numbers, high + 1]):
         if after - before > 1:
             yield before + 1, after - 1
 
 
 def _most_frequent(numbers: Iterable[int]) -> int:
-    """Return the most frequent number; of several, the first."""
+    """Return the most frequent number; if there are several, the first of them."""
     return Counter(numbers).most_common(1)[0][0]
 
 

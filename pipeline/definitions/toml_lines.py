@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 KeyPath = tuple[str | int, ...]
-"""The way to a value: keys, and positions in arrays of tables, from 0."""
+"""The path to a value: keys, and positions in arrays of tables, from 0."""
 _LAST_LINE = re.compile(r"(\]|\}|\"{3}|'{3})\s*(#.*)?$")
-"""The end of the last line of a value of several lines."""
+"""The end of the last line of a multi-line value."""
 
 
 def lines_of(document: str) -> dict[KeyPath, int]:
@@ -37,7 +37,7 @@ def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:
 
 
 def _statements(document: str) -> Iterator[tuple[int, str, Any]]:
-    """Yield line, text and value of each header, and of each key: the first lines that are valid TOML together."""
+    """Yield line, text and value of each header and each key: the first lines that together are valid TOML."""
     text, first = "", 1
     for number, line in enumerate(document.split("\n"), 1):
         is_inside = bool(text) and not _LAST_LINE.search(line)
@@ -53,7 +53,7 @@ def _statements(document: str) -> Iterator[tuple[int, str, Any]]:
 
 
 def _open_table(header: dict[str, Any], lengths: dict[KeyPath, int]) -> KeyPath:
-    """Return the path of the table of a header, and count it in `lengths` if it is in an array of tables."""
+    """Return the path of the table of a header; if it is in an array of tables, count it in `lengths`."""
     path: KeyPath = ()
     while header:
         ((key, value),) = header.items()

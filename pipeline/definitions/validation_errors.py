@@ -1,4 +1,4 @@
-"""Turns validation errors of pydantic into sentences that name the field."""
+"""Turns validation errors of pydantic into messages that name the field."""
 
 import re
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from pipeline.definitions.toml_lines import KeyPath
 SENTENCES = {
     "missing": "is missing",
     "string_pattern_mismatch": "must not be blank",
-    "model_type": "is a table, for example { seconds = 30 }",
+    "model_type": "must be a table, for example { seconds = 30 }",
     "too_short": "must name at least one place",
 }
-"""Sentences in place of those of pydantic, by the type of the error."""
+"""Messages that replace those of pydantic, by the type of the error."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A field that is wrong."""
+    """A wrong field."""
 
     path: KeyPath
     """The path of the field in its table."""
@@ -33,7 +33,7 @@ class Fault:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Fault]:
-    """Yield the wrong fields, each once, although pydantic reports every member of a union."""
+    """Yield each wrong field once; pydantic reports every member of a union."""
     seen = set()
     for details in error.errors():
         for fault in _faults(details, model):
@@ -51,7 +51,7 @@ def _faults(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Fault]:
         known = _keys_at(path[:-1], model)
         near = get_close_matches(str(path[-1]).lower(), known, 1)
         advice = f'did you mean "{near[0]}"?' if near else "remove it"
-        yield Fault(path, f"is not a key here; {advice}")
+        yield Fault(path, f"is not a valid key; {advice}")
     else:
         message = details["msg"].removeprefix("Value error, ")
         sentence = re.sub(r"^(Input|String|List|Value) should", "must", message)

@@ -1,1 +1,1 @@
-"""The catalogue as files for other programs."""
+"""Exports the catalogue as files for other programs."""

@@ -1,4 +1,4 @@
-"""A GeoPackage with a layer of boxes, written by SQLite alone: `files`, with a spatial index and metadata for GDAL."""
+"""Writes a GeoPackage with SQLite alone: the layer `files` with boxes, a spatial index, and metadata for GDAL."""
 
 import sqlite3
 import struct
@@ -17,11 +17,11 @@ from pipeline.export.selection import Part
 
 SQL = Path(__file__).resolve().parents[2] / "sql" / "geopackage"
 OWN = "urn:rastersources:export"
-"""The URI that marks our own metadata: the digests of the parts that were written."""
+"""The metadata standard URI of our own metadata: the digests of the written parts."""
 CUSTOM_SRS = 100_000
-"""The number of a CRS without one of EPSG."""
+"""The srs_id of a CRS without an EPSG code."""
 Bounds = tuple[float, float, float, float]
-"""Least x and y, greatest x and y."""
+"""Minimum x and y, maximum x and y."""
 
 
 class Box(NamedTuple):
@@ -37,18 +37,18 @@ class Box(NamedTuple):
 
 
 class GeoPackage:
-    """An open file, which keeps what was written part by part."""
+    """An open GeoPackage; each part is committed on its own."""
 
     def __init__(self, link: sqlite3.Connection) -> None:
         self._link = link
 
     @property
     def digests(self) -> dict[int, str]:
-        """The digests of the parts that were written."""
+        """The digests of the written parts."""
         return read_digests(self._link)
 
     def replace(self, part: Part, boxes: Iterable[Box], srs_id: int) -> None:
-        """Write the boxes of a part in place of those that it had, in one transaction."""
+        """Replace the boxes of a part, in one transaction."""
         ids = (part.ids.start, part.ids.stop)
         digests = self.digests
         digests.pop(part.number, None)
@@ -74,7 +74,7 @@ class GeoPackage:
     def finish(
         self, srs: tuple[int, str, str, int, str], bounds: Bounds, metadata: Mapping[str, str]
     ) -> None:
-        """Write what is known of all boxes."""
+        """Write the CRS, bounds and metadata of all boxes."""
         items = (
             f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in metadata.items()
         )
@@ -103,7 +103,7 @@ class GeoPackage:
 
 @contextmanager
 def open_geopackage(path: Path) -> Iterator[GeoPackage]:
-    """Yield a file of ours for writing; a new one if there is none. Raises CatalogueError if it is not an export."""
+    """Open an export for writing; create it if there is no file. Raises CatalogueError if the file is not an export."""
     with closing(sqlite3.connect(path)) as link:
         if digests_of(path) is None:
             link.executescript(f"BEGIN; {(SQL / 'tables.sql').read_text()}")
@@ -113,7 +113,7 @@ def open_geopackage(path: Path) -> Iterator[GeoPackage]:
             )
             link.commit()
         triggers = link.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for (name,) in triggers:  # SQLite alone cannot run them
+        for (name,) in triggers:  # SQLite cannot run them without extensions
             link.execute(f'DROP TRIGGER "{name}"')
         link.commit()
         yield GeoPackage(link)
@@ -128,12 +128,12 @@ def digests_of(path: Path) -> dict[int, str] | None:
             return read_digests(link)
     except (sqlite3.DatabaseError, LookupError) as error:
         raise CatalogueError(
-            f"{path} is not an export of rastersources; name another file"
+            f"{path} is not an export of rastersources; give another file"
         ) from error
 
 
 def read_digests(link: sqlite3.Connection) -> dict[int, str]:
-    """Return the digests of the parts that were written. Raises LookupError if the file has none."""
+    """Return the digests of the written parts. Raises LookupError if the file has none."""
     row = link.execute(
         "SELECT metadata FROM gpkg_metadata WHERE md_standard_uri = ?", (OWN,)
     ).fetchone()
@@ -143,7 +143,7 @@ def read_digests(link: sqlite3.Connection) -> dict[int, str]:
 
 
 def box_geometry(bounds: Bounds, srs_id: int) -> bytes:
-    """Return a box as the binary geometry of a GeoPackage: a head with the bounds, and WKB."""
+    """Return a box in the binary format of GeoPackage: a header with the bounds, then WKB."""
     west, south, east, north = bounds
     head = struct.pack("<2sBBi4d", b"GP", 0, 0b11, srs_id, west, east, south, north)
     ring = (west, south, east, south, east, north, west, north, west, south)
@@ -151,11 +151,11 @@ def box_geometry(bounds: Bounds, srs_id: int) -> bytes:
 
 
 def srs_row(wkt: str, projection: str | None) -> tuple[int, str, str, int, str]:
-    """Return a CRS as a row of the table of CRSs; `projection` is its code, such as EPSG:28992."""
+    """Return a CRS as a row of gpkg_spatial_ref_sys; `projection` is its code, such as EPSG:28992."""
     crs = CRS.from_wkt(wkt)
     try:
         definition = crs.to_wkt("WKT1_GDAL")
-    except CRSError:  # older than some projections
+    except CRSError:  # the older WKT cannot express some projections
         definition = wkt
     number = int(projection.partition(":")[2]) if projection else CUSTOM_SRS
     return number, crs.name, "EPSG" if projection else "NONE", number, definition

@@ -1,4 +1,4 @@
-"""GeoParquet 1.1, written while its rows arrive: memory holds one row group, and the sink need not seek."""
+"""Writes GeoParquet 1.1 while its rows arrive: memory holds one row group, and the sink need not be seekable."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -13,20 +13,20 @@ from pyproj import CRS
 VERSION = "1.1.0"
 ROWS_IN_GROUP = 50_000
 BYTES_IN_GROUP = 2**25
-"""A row group is written when it has so many rows or bytes."""
+"""A row group is written when it has this many rows or bytes."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 BBOX = pa.struct([(side, pa.float64()) for side in SIDES])
-"""The type of the column that covers the geometries."""
+"""The type of the covering column, with the bbox of each geometry."""
 WHOLE_EARTH = {"xmin": -180.0, "xmax": 180.0}
-"""The longitudes of the file's bounds where a row has west > east."""
+"""The longitudes of the file's bounds if a row has west > east."""
 TYPES = ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon")
-"""Names of the types of WKB, from 1."""
+"""Names of the WKB geometry types, from 1."""
 
 
 class GeoParquetWriter:
-    """A file whose footer is written when its block ends without an error.
+    """Writes a file; the footer is written when the block ends without an error.
 
-    The schema has a column of little-endian WKB in OGC:CRS84 and one of the type `BBOX`.
+    The schema must have a column of little-endian WKB in OGC:CRS84 and a column of the type `BBOX`.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class GeoParquetWriter:
             if side in WHOLE_EARTH:
                 values = pc.if_else(crosses, WHOLE_EARTH[side], values)
             choose, choose_scalar = (pc.min, min) if side.endswith("min") else (pc.max, max)
-            found = choose(values).as_py()
-            if found is not None:
-                self._bounds[side] = choose_scalar(found, self._bounds.get(side, found))
+            bounds = choose(values).as_py()
+            if bounds is not None:
+                self._bounds[side] = choose_scalar(bounds, self._bounds.get(side, bounds))
 
     def _metadata(self) -> dict[str, object]:
         """Return the value of the key "geo"."""
@@ -114,15 +114,15 @@ class GeoParquetWriter:
 
 
 class _Sink:
-    """A file that drops what is written after it was closed: the libraries write a footer when they are deleted."""
+    """A file that ignores writes after it was closed, because pyarrow writes a footer when its writer is deleted."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.closed = file, False
 
     def write(self, data: bytes) -> None:
-        """Write, in the order of the file."""
+        """Write the next bytes of the file."""
         if not self.closed:
             self._file.write(data)
 
     def flush(self) -> None:
-        """Do nothing: the owner of the file flushes it."""
+        """Do nothing, because the owner of the file flushes it."""

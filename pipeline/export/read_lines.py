@@ -1,6 +1,6 @@
-"""A program that turns lines of JSON into GeoParquet, from standard input to standard output.
+"""A program that converts lines of JSON on standard input to GeoParquet on standard output.
 
-The first line has the kinds of the columns by their names, each further line a row.
+The first line maps the names of the columns to their kinds; each further line is a row.
 """
 
 import sys
@@ -22,7 +22,7 @@ TYPES = {
     "datetime": pa.timestamp("us", "UTC"),
     "list": pa.list_(pa.string()),
 }
-"""The types of kinds of fields; those of all others are texts."""
+"""Arrow types of kinds of fields; all other kinds are text."""
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def read_batches(lines: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches, with their hexadecimal geometries as bytes."""
+    """Yield the rows in batches, with the hexadecimal geometries converted to bytes."""
     options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     while text := b"".join(lines.readlines(BYTES_AT_ONCE)):
         whole = json.ReadOptions(use_threads=False, block_size=len(text) + 1)

@@ -1,7 +1,7 @@
-"""What an export holds: the raster sources that a caller may read and filters find, and their files as STAC documents.
+"""Selects the content of an export: raster sources that a caller may read and filters find, and their files as STAC.
 
 All reads of an export see one snapshot of the database. Files are divided into parts by ranges of their ids. The digest
-of a part changes when a file in it comes, goes or changes.
+of a part changes when one of its files is added, removed or changed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,16 +38,16 @@ from pipeline.database.engine import translate_errors
 from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
 
 PART_IDS = 50_000
-"""Ids of files, or of raster sources, in one part."""
+"""Number of ids of files, or of raster sources, in one part."""
 ROWS_AT_ONCE = 2_000
-"""Rows that are fetched from the database in one go."""
+"""Number of rows that are fetched from the database at once."""
 VERSION = version("rastersources")
-"""Another release may write the same rows differently, so it writes every part anew."""
+"""Part of the digests: another release may write the same rows differently, so it writes every part again."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Who asks, and for what."""
+    """The content of an export: the caller and the conditions."""
 
     caller: Caller
     where: Sequence[ColumnElement[bool]] = ()
@@ -57,14 +57,14 @@ class Selection:
 
     @property
     def chosen(self) -> ColumnElement[bool]:
-        """The condition for the chosen raster sources."""
-        found = select(raster_sources.c.id).select_from(RASTER_SOURCES.joined(raster_sources))
+        """The condition for the selected raster sources."""
+        source_ids = select(raster_sources.c.id).select_from(RASTER_SOURCES.joined(raster_sources))
         visible = RASTER_SOURCES.visible(self.caller)
-        return raster_sources.c.id.in_(found.where(visible, *self.where).correlate(None))
+        return raster_sources.c.id.in_(source_ids.where(visible, *self.where).correlate(None))
 
     @property
     def named(self) -> FromClause:
-        """The title of a file, and where the caller gets it."""
+        """A subquery with the title of a file and its href for the caller."""
         prefixes, urls = (
             literal([pair[place] for pair in self.asset_urls], ARRAY(Text)) for place in (0, 1)
         )
@@ -107,7 +107,7 @@ class Selection:
         return self.files(item.label("item"), geometry.label("geometry"), named=named, part=part)
 
     def files(self, *columns: ColumnElement[Any], named: FromClause, part: "Part") -> Select[Any]:
-        """Select columns of the chosen files, in the order of their ids."""
+        """Select columns of the selected files, in the order of their ids."""
         identity, rows = raster_files.c.id, ITEMS.rows.join(named, literal_column("true"))
         chosen = (self.chosen, *_within(identity, part))
         every = (identity, raster_sources.c.uuid.label("collection"), *columns)
@@ -137,12 +137,12 @@ class Selection:
         )
 
     def titles(self) -> Select[Any]:
-        """Select `uuid` and `name` of the chosen raster sources."""
+        """Select `uuid` and `name` of the selected raster sources."""
         source = raster_sources.c
         return select(source.uuid, source.name).where(self.chosen).order_by(source.id)
 
     def part(self, row: Row[Any]) -> "Part":
-        """Return a part, of a row of its number, size and hash."""
+        """Return a part from a row with its number, size and hash."""
         facts = (VERSION, self.asset_urls, row.amount, row.hash)
         return Part(row.part, row.amount, sha256(repr(facts).encode()).hexdigest()[:32])
 
@@ -153,13 +153,13 @@ class Part:
 
     number: int
     amount: int
-    """How many rows are chosen in it."""
+    """Number of selected rows in it."""
     digest: str
-    """Another one when a row comes, goes or changes."""
+    """A hash that changes when a row is added, removed or changed."""
 
     @property
     def ids(self) -> range:
-        """The range."""
+        """The range of ids."""
         return range(self.number * PART_IDS, (self.number + 1) * PART_IDS)
 
 
@@ -176,7 +176,7 @@ def _within(identity: Column[int], part: Part) -> list[ColumnElement[bool]]:
 
 
 class Snapshot:
-    """The database as it was at one moment, for several connections at a time."""
+    """A snapshot of the database that several connections share."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(
@@ -202,11 +202,11 @@ class Snapshot:
             yield connection
 
     def rows(self, statement: Select[Any], at_once: int = ROWS_AT_ONCE) -> Iterator[Row[Any]]:
-        """Yield the rows of a statement, by a cursor of the server."""
+        """Yield the rows of a statement from a server-side cursor, which fetches `at_once` rows at a time."""
         with self.connect() as connection:
             yield from connection.execution_options(yield_per=at_once).execute(statement)
 
     def parts(self, selection: Selection, statement: Select[Any]) -> list[Part]:
-        """Return the parts of a statement of digests, in their order."""
+        """Return the parts that a statement of digests selects, in order."""
         parts = map(selection.part, self.rows(statement))
         return sorted(parts, key=lambda part: part.number)

@@ -1,7 +1,7 @@
-"""Export raster files as STAC GeoParquet: a folder with one file for each part.
+"""Exports raster files as STAC GeoParquet: a folder with one file for each part.
 
-Changed parts are written beside, two at a time, and take their places together at the end. A part that an earlier,
-killed export completed is not written again.
+Changed parts are written to temporary files, two at a time, and renamed together at the end. A part that a killed
+export has completed is not written again.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from pipeline.export.target import Record, Target, part_name, put, written_besid
 
 KIND = "items"
 THREADS = 2
-"""Parts that are written at a time. PostgreSQL does most of the work, in a process for each."""
+"""Number of parts that are written at a time; PostgreSQL does most of the work, in one process for each."""
 METADATA = {"stac-geoparquet": orjson.dumps({"version": "1.1.0"}).decode()}
 
 
 def export_geoparquet(
     snapshot: Snapshot, selection: Selection, target: Target, progress: Progress, *, full: bool
 ) -> Summary:
-    """Bring the target up to date; with `full` write every part."""
+    """Update the target; with `full` write every part."""
     parts = snapshot.parts(selection, selection.file_digests())
     changed = [part for part in parts if full or not target.read(KIND, part.number).holds(part)]
     progress.add_total(sum(part.amount for part in changed))
@@ -57,12 +57,12 @@ def export_geoparquet(
 
 
 def _staged(target: Target, part: Part) -> Path:
-    """Return where a part is written before it takes its place."""
+    """Return the temporary path of a part."""
     return target.hidden / f"{part_name(KIND, part.number)}-{part.digest}.parquet"
 
 
 def _write(snapshot: Snapshot, selection: Selection, part: Part, path: Path) -> int:
-    """Write a part, unless it is there; return its number of files."""
+    """Write a part to a temporary file, unless that exists; return its number of files."""
     if not path.exists():
         with (
             written_beside(path) as beside,
@@ -77,14 +77,14 @@ def _write(snapshot: Snapshot, selection: Selection, part: Part, path: Path) -> 
 def _batches(
     snapshot: Snapshot, selection: Selection, part: Part
 ) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yield items in JSON and WKB."""
+    """Yield batches of items in JSON and of their geometries in WKB."""
     rows = snapshot.rows(selection.items(part))
     while batch := list(islice(rows, ROWS_AT_ONCE)):
         yield [row.item.encode() for row in batch], [row.geometry for row in batch]
 
 
 def _publish(target: Target, part: Part, staged: Path) -> None:
-    """Put a part in its place. It is recorded before, so that a kill leaves nothing that is not known."""
+    """Record a part and rename it into place; the record comes first, so that a kill leaves no unrecorded file."""
     name = f"{part_name(KIND, part.number)}.parquet"
     target.write(KIND, part.number, Record(files=(name,)))
     put(staged, target.path(name))

@@ -1,7 +1,7 @@
-"""STAC items as Arrow tables, in the columns of the specification of STAC GeoParquet.
+"""Converts STAC items to Arrow tables with the columns of the STAC GeoParquet specification.
 
-What is in `properties` are columns of their own. PostgreSQL writes the items as JSON, and Arrow reads that JSON: no
-item becomes an object of Python.
+Each member of `properties` is a column. PostgreSQL writes the items as JSON, and Arrow parses that JSON, so that no
+item becomes a Python object.
 """
 
 import io
@@ -64,9 +64,9 @@ COLUMNS = {
     **PROPERTIES,
 }
 SCHEMA = pa.schema(list(COLUMNS.items()))
-"""The columns of every file, so that all files together are one table."""
+"""The columns of every file; they are the same, so that all files together form one table."""
 _TEXT_BANDS = pa.list_(pa.struct([*BAND, ("nodata_text", pa.string())]))
-"""Bands as they are read: with the nodata values that JSON has no numbers for, such as nan, beside the numbers."""
+"""The type of bands in the JSON: nodata values that are not JSON numbers, such as nan, have a field of their own."""
 _NODATA_TEXT = re.compile(rb'"nodata":"(nan|-?inf)"')
 _DATA_FIELDS = {field.name: field.type for field in DATA_ASSET}
 _READ = pa.schema([
@@ -79,7 +79,7 @@ _PARSE = json.ParseOptions(explicit_schema=_READ, unexpected_field_behavior="ign
 
 
 def items_batch(items: Sequence[bytes], geometries: Sequence[bytes]) -> pa.RecordBatch:
-    """Return items, in JSON and WKB, as a batch of `SCHEMA`."""
+    """Return items in JSON and their geometries in WKB as a batch of `SCHEMA`."""
     lines = _NODATA_TEXT.sub(rb'"nodata_text":"\1"', b"\n".join(items))
     whole = json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
     batch = json.read_json(io.BytesIO(lines), whole, _PARSE).combine_chunks().to_batches()[0]
@@ -105,13 +105,13 @@ def _fields(parent: pa.RecordBatch | pa.StructArray) -> dict[str, pa.Array]:
 def _struct(
     columns: dict[str, pa.Array], kind: pa.StructType, like: pa.StructArray
 ) -> pa.StructArray:
-    """Return a struct that is null where another one is."""
+    """Return a struct that is null where `like` is null."""
     arrays = [columns[field.name] for field in kind]
     return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=like.is_null())
 
 
 def _with_numbers(bands: pa.ListArray) -> pa.ListArray:
-    """Return bands whose nodata are all numbers: Arrow has NaN and infinities."""
+    """Return bands whose nodata values are all numbers, because Arrow has NaN and infinities."""
     values = bands.values
     columns = _fields(values)
     columns["nodata"] = pc.coalesce(

@@ -1,7 +1,7 @@
-"""Export a static STAC catalogue: catalog.json, and for each raster source a folder with its collection and its items.
+"""Exports a static STAC catalogue: catalog.json, and for each raster source a folder with its collection and its items.
 
-Links are relative, and no document links to one that is not there: items take their places first, then collections,
-then the catalogue; what nothing links to any more is deleted last. A document that stays the same is not written.
+Links are relative, and every link leads to an existing document: items are written first, then collections, then the
+catalogue, and documents without links to them are deleted last. Unchanged documents are not written.
 """
 
 import os
@@ -44,15 +44,15 @@ ITEM_LINKS = [
     link("collection", COLLECTION_FILE, JSON),
 ]
 COLLECTIONS_AT_ONCE = 100
-"""Each is fetched with the ids of its files."""
+"""Number of collections to fetch at a time, each with the ids of its files."""
 LINKS_AT_ONCE = 1000
 Documents = Iterable[tuple[str, Iterable[bytes]]]
-"""Names relative to the target, and the pieces of their contents, which can be iterated twice."""
+"""Paths relative to the target, with the contents of the documents in pieces, which can be iterated twice."""
 
 
 @dataclass(frozen=True)
 class CollectionPieces:
-    """A collection as JSON, in pieces: it has a link for each of its files, of which there may be a million."""
+    """A collection as pieces of JSON, because it has a link for each of its files: up to a million."""
 
     collection: dict[str, Any]
     files: Sequence[int]
@@ -68,7 +68,7 @@ class CollectionPieces:
 
 
 class StaticCatalogue:
-    """A static catalogue that is brought up to date."""
+    """Updates a static catalogue."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class StaticCatalogue:
         self._summary = Summary()
 
     def update(self) -> Summary:
-        """Write what changed, then delete what is gone; with `full` compare every document."""
+        """Write the changed documents, then delete those of removed files and sources; with `full` compare them all."""
         items = self._snapshot.parts(self._selection, self._selection.file_digests())
         collections = self._snapshot.parts(self._selection, self._selection.source_digests())
         changed, gone = self._compare(ITEMS, items)
@@ -107,7 +107,7 @@ class StaticCatalogue:
         return self._summary
 
     def _compare(self, kind: str, parts: list[Part]) -> tuple[list[Part], list[Part]]:
-        """Return the parts that changed, and those that hold nothing any more."""
+        """Return the parts that changed, and the parts that are empty now."""
         known = {part.number for part in parts}
         recorded = self._target.parts(kind)
         gone = [Part(number, 0, UNFINISHED) for number in recorded if number not in known]
@@ -119,7 +119,7 @@ class StaticCatalogue:
         return changed, gone
 
     def _write(self, kind: str, part: Part, documents: Documents) -> None:
-        """Write the documents of a part that changed; those that are gone stay until nothing links to them."""
+        """Write the changed documents of a part; removed documents stay until no document links to them."""
         before = self._target.read(kind, part.number)
         rmtree(self._incoming, ignore_errors=True)
         self._incoming.mkdir()
@@ -133,7 +133,7 @@ class StaticCatalogue:
                 staged.append(name)
         known = {*before.files, *before.gone}
         self._target.write(kind, part.number, Record(files=sorted(known.union(names))))
-        os.sync()  # all at once: the disk would take longer for each file of its own
+        os.sync()  # faster than fsync for each file
         for number, name in enumerate(staged):
             path = self._target.path(name)
             path.parent.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ class StaticCatalogue:
             yield f"{row.uuid}/{COLLECTION_FILE}", CollectionPieces(collection, row.files)
 
     def _write_catalog(self, collections: list[Part]) -> None:
-        """Write the document that links all collections."""
+        """Write catalog.json, which links to all collections."""
         facts = repr([(part.number, part.digest) for part in collections])
         whole = Part(0, 1, sha256(facts.encode()).hexdigest()[:32])
         if self._target.read(CATALOG, 0).holds(whole) and not self._full:
@@ -185,7 +185,7 @@ class StaticCatalogue:
         yield b"]}\n"
 
     def _delete_gone(self) -> None:
-        """Delete the documents that nothing links to any more, also those of an export that was killed."""
+        """Delete the documents to which no document links any more, including those of a killed export."""
         for kind in (ITEMS, COLLECTIONS):
             for number in self._target.parts(kind):
                 record = self._target.read(kind, number)

@@ -1,4 +1,4 @@
-"""What an export did, and how far it is."""
+"""The summary and the progress of an export."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -6,29 +6,29 @@ from typing import Protocol
 
 @dataclass
 class Summary:
-    """What the target holds, and what changed in it."""
+    """The content of the target, and what changed in it."""
 
     files: int = 0
-    """Raster files that it holds."""
+    """Number of raster files in the target."""
     parts_written: int = 0
     parts_unchanged: int = 0
     parts_removed: int = 0
     documents_written: int = 0
-    """Of a static catalogue."""
+    """Documents of a static catalogue."""
     documents_removed: int = 0
     not_public: int = 0
-    """Raster files that are left out, because the caller may not know where they are."""
+    """Raster files that were left out because the caller may not see their location."""
     missing: int = 0
-    """Raster files that are left out, because the last run did not find them."""
+    """Raster files that were left out because the last run did not find them."""
     notices: list[str] = field(default_factory=list)
-    """What the reader of a tile index should know."""
+    """Messages for users of a tile index."""
 
 
 class Progress(Protocol):
-    """Sees how far an export is."""
+    """Shows the progress of an export."""
 
     def add_total(self, files: int) -> None:
-        """Learn of more files to write."""
+        """Show that there are more files to write."""
 
     def advance(self, files: int) -> None:
-        """Learn of files that are written."""
+        """Show that more files were written."""

@@ -1,8 +1,8 @@
-"""A folder that an export writes: what is there, and which of it is ours.
+"""The target folder of an export, with records of the files that exports wrote to it.
 
-A hidden folder in it holds one record for each part: the digest of what was written, and the names of its files. A
-file is recorded before it is put in its place, and only recorded files are ever deleted. So a killed export leaves
-whole files, of which the next one knows all.
+A hidden folder in it has a record for each part: the digest of the part, and the names of its files. A file is recorded
+before it is renamed into place, and only recorded files are deleted. So a killed export leaves complete files, all of
+which are recorded for the next export.
 """
 
 import fcntl
@@ -26,21 +26,21 @@ UNFINISHED = ""
 
 @dataclass(frozen=True)
 class Record:
-    """A part as it was written."""
+    """The record of a written part."""
 
     digest: str = UNFINISHED
     files: Sequence[str] = ()
     """Names relative to the target."""
     gone: Sequence[str] = ()
-    """Names of files that are not part of it any more, and are to be deleted."""
+    """Names of former files of the part that must be deleted."""
 
     def holds(self, part: Part) -> bool:
-        """Return whether a part was written as it is now."""
+        """Return whether the present state of a part was written."""
         return self.digest == part.digest
 
 
 class Target:
-    """A folder that belongs to one export, while it is locked."""
+    """The locked folder of an export."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,8 +54,8 @@ class Target:
     def read(self, kind: str, part: int) -> Record:
         """Return the record of a part; an empty one if there is none."""
         try:
-            found = orjson.loads(self._record_file(kind, part).read_bytes())
-            return Record(found["digest"], found["files"], found["gone"])
+            record = orjson.loads(self._record_file(kind, part).read_bytes())
+            return Record(record["digest"], record["files"], record["gone"])
         except FileNotFoundError:
             return Record()
         except (orjson.JSONDecodeError, LookupError, TypeError) as error:
@@ -64,7 +64,7 @@ class Target:
             ) from error
 
     def write(self, kind: str, part: int, record: Record) -> None:
-        """Record a part; forget one without files."""
+        """Write the record of a part; delete the record of a part without files."""
         if not record.files and not record.gone:
             self._record_file(kind, part).unlink(missing_ok=True)
             return
@@ -72,14 +72,14 @@ class Target:
             path.write_bytes(orjson.dumps(record))
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of ours. Raises CatalogueError for a name that leads out of the target."""
+        """Return the path of a recorded file. Raises CatalogueError for a name that leads out of the target."""
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts:
             raise CatalogueError(f'{self.hidden} names "{name}", which is not below the target')
         return self.folder / pure
 
     def delete(self, names: Iterable[str]) -> int:
-        """Delete files of ours and folders that they leave empty; return how many files were there."""
+        """Delete recorded files, and folders that are empty then; return how many of the files existed."""
         count = 0
         for name in names:
             path = self.path(name)
@@ -102,24 +102,24 @@ def part_name(kind: str, part: int) -> str:
 
 @contextmanager
 def open_target(folder: Path, form: str) -> Iterator[Target]:
-    """Lock a target, which is a new or empty folder or one of an earlier export of this form. Raises CatalogueError."""
+    """Lock a target: a new or empty folder, or that of an earlier export of this form. Raises CatalogueError."""
     hidden = folder / HIDDEN
     marker = hidden / FORMAT_FILE
     if folder.exists() and not folder.is_dir():
-        raise CatalogueError(f"{folder} is a file; name a folder")
+        raise CatalogueError(f"{folder} is a file; give a folder")
     if not marker.exists() and not is_new(folder):
         raise CatalogueError(
-            f"{folder} holds files of others; name a new folder, an empty one, or that of an earlier export"
+            f"{folder} has other files; give a new folder, an empty one, or that of an earlier export"
         )
     hidden.mkdir(parents=True, exist_ok=True)
     with lock(hidden / "lock", folder):
         if not marker.exists():
             with written_beside(marker) as path:
                 path.write_text(form)
-        found = marker.read_text()
-        if found != form:
+        present_form = marker.read_text()
+        if present_form != form:
             raise CatalogueError(
-                f"{folder} is an export to {found}; name another folder for {form}"
+                f"{folder} is an export to {present_form}; give another folder for {form}"
             )
         yield Target(folder)
 
@@ -132,26 +132,26 @@ def is_new(folder: Path) -> bool:
 
 @contextmanager
 def lock(path: Path, target: Path) -> Iterator[None]:
-    """Hold the lock of a target until the end of the block. Raises RunInProgress while another export has it."""
+    """Hold the lock of a target until the end of the block. Raises RunInProgress while another export holds it."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"another export writes {target}; wait until it has ended"
+            message = f"another export is writing {target}; wait until it has ended"
             raise RunInProgress(message) from None
         yield
 
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a path beside this one; what is written there takes its place at the end of the block."""
+    """Yield a temporary path in the same folder; at the end of the block it is renamed to `path`."""
     beside = path.with_name(f"{path.name}.new")
     yield beside
     put(beside, path)
 
 
 def put(new: Path, path: Path) -> None:
-    """Bring a file to the disk and then to its place."""
+    """Write a file through to the disk, and rename it to `path`."""
     with new.open("rb") as file:
         os.fsync(file.fileno())
     new.replace(path)

@@ -1,7 +1,7 @@
-"""Export raster files as a tile index of GDAL (GTI): a GeoPackage that GDAL opens as one mosaic.
+"""Exports raster files as a tile index for GDAL (GTI): a GeoPackage that GDAL opens as one mosaic.
 
-GDAL takes one CRS, one type of pixels and one pixel size from the index, so files that differ in these are refused. The
-last time lies on top, and of files of the same time the one that was registered last.
+GDAL reads one CRS, one dtype and one pixel size from the index, so files with different ones are refused. The file with
+the latest time is on top; among files with the same time, the one that was registered last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ from pipeline.storage.files import path_of
 
 YEAR_1: ColumnElement[Any] = literal_column("timestamptz '0001-01-01Z'")
 SHOWN = 5
-"""Kinds of files that an error names."""
+"""Maximum number of kinds of files that an error lists."""
 MICROSECONDS, MILLISECONDS = 'YYYY-MM-DD"T"HH24:MI:SS.US', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
 ENDING = ".gti.gpkg"
 GDAL_TYPES = {
@@ -45,9 +45,9 @@ GDAL_TYPES = {
     "i8": "Int64", "f4": "Float32", "f8": "Float64", "c8": "CFloat32", "c16": "CFloat64",
 }  # fmt: skip
 VIRTUAL = {"file": "", "s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz"}
-"""How GDAL reads files and objects: this before /folder/name or /bucket/key."""
+"""GDAL's virtual file system of each scheme: the prefix of /folder/name or /bucket/key."""
 OFF_GRID = 1e-3
-"""Pixels by which a file may lie beside the grid of the others."""
+"""Tolerance in pixels for files that do not lie on the grid of the others."""
 _FILE = raster_files.c
 _NODATA = func.jsonb_path_query_array(_FILE.bands, literal_column("'$[*].nodata'"), type_=JSONB)
 
@@ -55,18 +55,20 @@ _NODATA = func.jsonb_path_query_array(_FILE.bands, literal_column("'$[*].nodata'
 def export_gti(
     snapshot: Snapshot, selection: Selection, path: Path, progress: Progress, *, full: bool
 ) -> Summary:
-    """Bring an index up to date; with `full` write it anew. Raises CatalogueError for files that are not a mosaic."""
+    """Update an index; with `full` write it again. Raises CatalogueError for files that do not form a mosaic."""
     if not path.name.endswith(ENDING):
-        raise CatalogueError(f'"{path}" must end with {ENDING}, by which GDAL knows a tile index')
+        raise CatalogueError(
+            f'"{path}" must end with {ENDING}, so that GDAL recognises a tile index'
+        )
     if not path.parent.is_dir():
-        raise CatalogueError(f"the folder {path.parent} does not exist; make it first")
-    digests_of(path)  # raises if it is a file of others
+        raise CatalogueError(f"the folder {path.parent} does not exist; create it first")
+    digests_of(path)  # raises an error if the file is not an export
     with lock(path.with_name(f".{path.name}.lock"), path):
         return TileIndex(snapshot, selection, path, progress).update(full=full)
 
 
 class TileIndex:
-    """An index that is brought up to date: a copy of it is changed part by part, and then takes its place."""
+    """Updates an index: a copy of it is changed part by part, and then replaces it."""
 
     def __init__(
         self, snapshot: Snapshot, selection: Selection, path: Path, progress: Progress
@@ -78,7 +80,7 @@ class TileIndex:
         self._usable = and_(self._named.c.href.is_not(None), _FILE.state == "present")
 
     def update(self, *, full: bool) -> Summary:
-        """Write the parts that changed; a killed export goes on where it was."""
+        """Write the parts that changed; continue a killed export."""
         summary = self._count()
         grid = self._find_grid(summary)
         parts = self._snapshot.parts(self._selection, self._selection.file_digests())
@@ -91,12 +93,15 @@ class TileIndex:
         return summary
 
     def _is_current(self, parts: Sequence[Part]) -> bool:
-        """Return whether the index is as it would be written."""
-        wanted = {part.number: part.digest for part in parts}
-        return not self._partial.exists() and digests_of(self._path) == wanted
+        """Return whether the index is up to date."""
+        digests = {part.number: part.digest for part in parts}
+        return not self._partial.exists() and digests_of(self._path) == digests
 
     def _begin(self, *, full: bool) -> None:
-        """Prepare the copy: keep that of a killed export, or else copy the index. With `full` remove it."""
+        """Prepare the copy of the index: keep the copy of a killed export, or else copy the index.
+
+        With `full`, remove the copy.
+        """
         try:
             exists = bool(digests_of(self._partial)) and not full
         except CatalogueError:
@@ -125,21 +130,21 @@ class TileIndex:
         summary.parts_unchanged -= len(changed)
 
     def _count(self) -> Summary:
-        """Count the files that the index holds and those that it leaves out. Raises CatalogueError if it holds none."""
+        """Count the files of the index and those that it leaves out. Raises CatalogueError if it has no files."""
         absent = func.count().filter(_FILE.state != "present")
         columns = absent, func.count().filter(self._usable), func.count()
         missing, usable, everything = self._one(*columns)
         if not everything:
-            raise CatalogueError("no raster file is found; an index needs one at least")
+            raise CatalogueError("no raster file was found; an index needs at least one")
         if not usable:
             raise CatalogueError(
-                f"the caller may not know where these {everything} files are, or they are missing; name their public "
+                f"these {everything} files are missing, or the caller may not see their location; set their public "
                 "URLs in RASTERSOURCES_ASSET_URLS, or export --as a user who may write their sources"
             )
         return Summary(usable, missing=missing, not_public=everything - usable - missing)
 
     def _find_grid(self, summary: Summary) -> Row[Any]:
-        """Return the CRS, pixels and bounds of the mosaic. Raises CatalogueError if the files have several."""
+        """Return the CRS, pixels and bounds of the mosaic. Raises CatalogueError if the files have different ones."""
         sizes = (cast(_FILE.pixelsize_x, REAL), cast(_FILE.pixelsize_y, REAL))
         system = coordinate_systems.c
         kinds = (system.id, _FILE.dtype, _FILE.band_count, _FILE.rotated, *sizes)
@@ -156,23 +161,23 @@ class TileIndex:
         ]  # fmt: skip
         statement = self._statement(*columns).where(self._usable).group_by(*kinds)
         ordered = statement.order_by(func.count().desc()).limit(SHOWN + 1)
-        first, *others = self._snapshot.rows(ordered)
-        if others:
-            raise CatalogueError("\n".join(differences([first, *others])))
+        first, *other_kinds = self._snapshot.rows(ordered)
+        if other_kinds:
+            raise CatalogueError("\n".join(differences([first, *other_kinds])))
         require_mosaic(first)
         if first.nodata_values > 1:
             summary.notices.append(
-                f"the files declare different nodata values; the mosaic has {first.nodata}, and GDAL leaves out what "
-                "each file declares"
+                f"the files have different nodata values; that of the mosaic is {first.nodata}, and GDAL leaves out "
+                "the missing pixels of each file"
             )
         if beside := self._count_beside(first):
             summary.notices.append(
-                f"{beside} of the files lie beside the grid of the others; GDAL reads their nearest pixels"
+                f"{beside} of the files do not lie on the grid of the others; GDAL reads their nearest pixels"
             )
         return first
 
     def _count_beside(self, grid: Row[Any]) -> int:
-        """Count the files whose pixels do not lie on those of the mosaic."""
+        """Count the files whose pixels do not lie on the grid of the mosaic."""
         columns = (_FILE.origin_x - grid.west) / grid.width
         lines = (_FILE.upper_bound_y - grid.north) / grid.height
         beside = or_(
@@ -217,8 +222,8 @@ class TileIndex:
 
 
 def differences(kinds: Sequence[Row[Any]]) -> Iterator[str]:
-    """Yield lines that say how files differ."""
-    yield "these files are not one mosaic; narrow them by filters, or by --source:"
+    """Yield lines of text about how files differ."""
+    yield "these files do not form one mosaic; select fewer by filters, or by --source:"
     for kind in kinds[:SHOWN]:
         system = kind.projection or "a CRS without a code"
         size = f"{kind.width:.10g} x {abs(kind.height):.10g}"
@@ -228,17 +233,17 @@ def differences(kinds: Sequence[Row[Any]]) -> Iterator[str]:
 
 
 def require_mosaic(grid: Row[Any]) -> None:
-    """Raise CatalogueError for files that GDAL does not lay beside each other."""
+    """Raise CatalogueError for files that GDAL cannot put into a mosaic."""
     if grid.rotated or grid.width < 0 or grid.height > 0:
         raise CatalogueError(
-            "these files are rotated or have their south above; a tile index needs files with north above: warp them"
+            "these files are rotated or south-up, but a tile index needs north-up files; warp them"
         )
     if grid.dtype not in GDAL_TYPES:
-        raise CatalogueError(f"GDAL has no type for pixels of {grid.dtype}")
+        raise CatalogueError(f"GDAL has no data type for {grid.dtype}; convert the files")
 
 
 def gdal_metadata(grid: Row[Any], bounds: Bounds) -> dict[str, str]:
-    """Return what GDAL would otherwise find out by opening a file."""
+    """Return the metadata that GDAL would otherwise read from a file."""
     west, south, east, north = map(repr, bounds)
     metadata = {
         "RESX": repr(grid.width), "RESY": repr(-grid.height), "BAND_COUNT": str(grid.band_count),
@@ -251,7 +256,7 @@ def gdal_metadata(grid: Row[Any], bounds: Bounds) -> dict[str, str]:
 
 
 def gdal_path(href: str) -> str:
-    """Return how GDAL opens a file. Raises CatalogueError for a URL that it does not open."""
+    """Return the path with which GDAL opens a file. Raises CatalogueError for a URL that GDAL does not open."""
     scheme = urlsplit(href).scheme
     if scheme in ("http", "https", "ftp"):
         return f"/vsicurl/{href}"

@@ -1,7 +1,7 @@
-"""Drop folders: list the files, match their names to raster sources, read, record, move.
+"""Syncs drop folders: lists the files, matches their names to raster sources, reads, records and moves them.
 
-What becomes of a file is recorded under its target before the file moves. So the next run can finish what a killed
-run began: no file is lost, registered twice or overwritten.
+The outcome of a file is recorded under its target before the file is moved. So the next run can finish the work of a
+killed run, and no file is lost, registered twice or overwritten.
 """
 
 from collections import Counter
@@ -53,9 +53,9 @@ from pipeline.storage.allowed_roots import AllowedRoots
 from pipeline.storage.move import fingerprint_at, move_file
 
 RETRIED_CODES = frozenset({"unmatched", "not_the_supplier"})
-"""Codes of rejections that end when a matching raster source is created. Each run looks for one."""
+"""Codes of rejections that end when a matching raster source is created; each run looks for one."""
 FOLDER_NAME_LENGTH = 24
-"""Characters kept for the folder of its own that a file gets if its name is taken."""
+"""Characters reserved for the extra folder of a file whose name is taken."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class DropFolderFiles:
     drop: DropFolder
     folder: Location
     done: Location | None
-    """Where registered files go; None: they stay."""
+    """Where registered files are moved; None: they stay."""
     refused: Location | None
-    """Where rejected files go; None: they stay."""
+    """Where rejected files are moved; None: they stay."""
 
     @property
     def id(self) -> str:
@@ -76,12 +76,12 @@ class DropFolderFiles:
 
     @property
     def locations(self) -> list[Location]:
-        """Where files are looked for. A rejected file may be corrected where it lies."""
+        """The locations to list; a rejected file may be corrected in the `refused` folder."""
         return [self.folder, *([self.refused] if self.refused else [])]
 
 
 def load_drop_folders(path: Path, *, empty: bool = False) -> list[DropFolderFiles]:
-    """Return the drop folders of a sources.toml; raise CatalogueError that says what is wrong in it."""
+    """Return the drop folders of a sources.toml; raise CatalogueError that names what is wrong in it."""
     base = path.absolute().parent
 
     def locate(text: str) -> Location:
@@ -99,7 +99,7 @@ def load_drop_folders(path: Path, *, empty: bool = False) -> list[DropFolderFile
 
 
 def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) -> Steps:
-    """Bring dropped files into their raster sources. Raises CatalogueError, TransientError or RunInProgress."""
+    """Register dropped files in their raster sources. Raises CatalogueError, TransientError or RunInProgress."""
     with open_comparison(context.engine, files.drop, exclusive=True) as comparison:
         row.mark_killed_runs()
         run = open_drop_folder(context.engine, context.options, files)
@@ -119,7 +119,7 @@ def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) 
 def open_drop_folder(
     engine: Engine, options: RunOptions, files: DropFolderFiles
 ) -> "DropFolderRun":
-    """Return a run of a drop folder; raise CatalogueError if a folder or owner that it names does not exist."""
+    """Return a run of a drop folder; raise CatalogueError if one of its folders or owners does not exist."""
     roots = AllowedRoots(options.roots)
     for location in filter(None, (files.folder, files.done, files.refused)):
         if not location.in_bucket and not Path(location.base).is_dir():
@@ -140,7 +140,7 @@ class MatchedFile:
     file: StoredFile
     source: CandidateSource
     time: datetime | None
-    """The time in its name; None if the file itself must tell it."""
+    """The time in its name; None if the file must contain it."""
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ class DropFolderRun:
     def match_files(
         self, batch: Sequence[ChangedFile]
     ) -> Iterator[tuple[ChangedFile, MatchedFile | Rejection | None]]:
-        """Yield each file with its match, or why no source matches; with None if this run does not read it.
+        """Yield each file with its match, or with the rejection if no source matches, or with None if it is not read.
 
-        Files in the `refused` folder that no run put there are left out.
+        Files in the `refused` folder that no run moved there are left out.
         """
         zone = self.files.drop.time_zone
         aside = {file.file.uri for file in batch if self._is_in_refused(file.file.uri)}
@@ -219,7 +219,7 @@ class DropFolderRun:
     def _read(
         self, matched: Sequence[MatchedFile], reader: Reader
     ) -> Iterable[FileRow | Rejection]:
-        """Read files. The name dates a file; TIFFTAG_DATETIME does only in a series."""
+        """Read files. The time comes from the name; TIFFTAG_DATETIME counts only in a series."""
         zone = self.files.drop.time_zone
         shared = replace(self.options.reading, assigned=self.files.drop.assigned)
         options = {
@@ -232,9 +232,9 @@ class DropFolderRun:
         return list(reader([match.file for match in matched], options)) if matched else []
 
     def _require_own(self, file: StoredFile) -> None:
-        """Raise NotAllowed if a link leads to the file or to a sidecar. Such files are not moved."""
+        """Raise NotAllowed if a link leads to the file or to a sidecar, because such files are not moved."""
         if not any(file.uri.startswith(uri_prefix(place)) for place in self.files.locations):
-            raise NotAllowed("a link leads out of the drop folder; put the file itself there")
+            raise NotAllowed("the file is a link out of the drop folder; put the file itself there")
         for name in file.sidecars if not self.files.folder.in_bucket else ():
             if file.path.with_name(name).is_symlink():
                 raise NotAllowed(f"its sidecar {name} is a link; put the file itself there")
@@ -268,7 +268,7 @@ class DropFolderRun:
     def record_rejection(
         self, reason: Rejection, move: FileMove, source: CandidateSource | None = None
     ) -> RunReport:
-        """Record a rejection, and make the move."""
+        """Record a rejection, and move the file."""
         owner = source.organisation_id if source else self.scope.owner
         drop_files.reject_dropped_file(self.engine, self.files.drop, reason, move, owner)
         self.finish_move(move)
@@ -281,17 +281,17 @@ class DropFolderRun:
         return move if location is None else self.find_free_target(move, uri_prefix(location))
 
     def find_free_target(self, move: FileMove, prefix: str) -> FileMove:
-        """Return the move with a free target below a prefix; in a folder of its own if its name is taken."""
-        name, own = move.uri.rpartition("/")[2], short_hash(move.fingerprint)[:16]
-        for number in count():
-            folder = "" if number == 0 else f"{own}/" if number == 1 else f"{own}-{number}/"
+        """Return the move with a free target below a prefix; if the name is taken, it is in an extra folder."""
+        name, extra = move.uri.rpartition("/")[2], short_hash(move.fingerprint)[:16]
+        for attempt in count():
+            folder = "" if attempt == 0 else f"{extra}/" if attempt == 1 else f"{extra}-{attempt}/"
             candidate = replace(move, target=f"{prefix}{folder}{name}")
             if candidate.target != move.target and self._is_free(candidate):
                 return candidate
         raise AssertionError("unreachable")
 
     def _is_free(self, move: FileMove) -> bool:
-        """Return whether the target has nothing, or what seems to be the file itself."""
+        """Return whether the target does not exist, or seems to be the file itself."""
         if drop_moves.is_target_taken(self.engine, move.target):
             return False
         present = fingerprint_at(move.target)
@@ -307,12 +307,12 @@ class DropFolderRun:
         while fingerprint_at(move.uri) == move.own_fingerprint:
             if move_with_sidecars(move):
                 break
-            other = self.find_free_target(move, move.target.rpartition("/")[0] + "/")
-            drop_moves.change_target(engine, name, move, other.target)
-            move = other
+            retried = self.find_free_target(move, move.target.rpartition("/")[0] + "/")
+            drop_moves.change_target(engine, name, move, retried.target)
+            move = retried
         if size_part(fingerprint_at(move.target) or "") == size_part(move.fingerprint):
             drop_moves.end_move(engine, name, move, self._moved_fingerprint(move))
-        else:  # it disappeared or changed before it was moved
+        else:  # the file disappeared or changed before it was moved
             drop_moves.cancel_move(engine, name, move)
 
     def _moved_fingerprint(self, move: FileMove) -> str:
@@ -327,17 +327,17 @@ class DropFolderRun:
 def move_with_sidecars(move: FileMove) -> bool:
     """Move the sidecars, then the file; return False if a target is taken.
 
-    The file goes last, so that a move is complete when the file is gone from its old place.
+    The file is moved last, so that a move is complete when the file is no longer at its old place.
     """
     sidecars = [pair for pair in move.sidecar_moves() if fingerprint_at(pair[0]) is not None]
     return all(move_file(*pair) for pair in [*sidecars, (move.uri, move.target)])
 
 
 def uri_prefix(location: Location) -> str:
-    """Return the beginning of the URIs of all files below a folder or prefix."""
+    """Return the common beginning of the URIs of all files below a folder or prefix."""
     return location.real_uri.rstrip("/") + "/"
 
 
 def size_part(fingerprint: str) -> str:
-    """Return the part of a fingerprint that copies share."""
+    """Return the part of a fingerprint that is the same for copies of a file."""
     return fingerprint.partition(".")[0]

@@ -1,4 +1,4 @@
-"""What a sync would do. A plan opens no file, changes nothing, and takes no lock."""
+"""Plans a sync: lists what it would do, without opening a file, changing anything or taking a lock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ from pipeline.ingest.register import (
 from pipeline.ingest.sync import SyncItem, require_few_missing
 
 PLANNED_KINDS = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
-"""What can become of a file that is not simply unchanged, in the order in which plans show it."""
+"""Kinds of files that are not unchanged, in the order in which plans show them."""
 SOURCE_COUNTS = ("outdated_sources", "empty_sources")
-"""What can become of raster sources that no file leads to."""
+"""Kinds of raster sources without listed files that a sync would change."""
 CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *SOURCE_COUNTS)
-"""What makes a sync necessary."""
+"""The kinds that make a sync necessary."""
 
 
 @dataclass
@@ -43,17 +43,17 @@ class Plan:
     )
     """Kind -> URIs of the files."""
     moved_from: dict[str, str] = field(default_factory=dict)
-    """URI of each moved file -> its earlier URI."""
+    """URI of each moved file -> its former URI."""
     reasons: dict[str, Rejection] = field(default_factory=dict)
-    """URI -> why the file was rejected before, or cannot be listed now."""
+    """URI -> the earlier rejection of the file, or the reason why it cannot be listed."""
     cleared: int = 0
-    """Rejected files that are gone, and would be forgotten."""
+    """Rejections that would be deleted, because their files are gone."""
     outdated_sources: int = 0
-    """Raster sources without an unchanged file, which would get the new fields of their definition."""
+    """Raster sources without an unchanged file that would get the new fields of their definition."""
     empty_sources: int = 0
-    """Empty raster sources, which would be deleted."""
+    """Empty raster sources that would be deleted."""
     refusal: str | None = None
-    """Why a sync would stop."""
+    """Why a sync would refuse to run."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def changes(self) -> int:
-        """How many changes a sync would make."""
+        """The number of changes that a sync would make."""
         return sum(self.counts[name] for name in CHANGES)
 
     def add_files(
@@ -74,7 +74,7 @@ class Plan:
         deleted: frozenset[str],
         batch_size: int,
     ) -> None:
-        """Add the files of a definition; `deleted` are keys of deleted groups."""
+        """Add the files of a definition; `deleted` are the keys of groups that users deleted."""
         self.unchanged = comparison.counts()["unchanged"]
         for batch in comparison.batches(batch_size):
             for changed in batch:
@@ -94,14 +94,14 @@ class Plan:
             self.reasons.setdefault(uri, changed.rejection)
 
     def add_unlisted(self, comparison: Comparison) -> None:
-        """Add what could not be listed; a registered file in its place would leave its source."""
+        """Add files that could not be listed; a registered file with the same URI would be removed from its source."""
         replaced = comparison.replaced()
         for rejection in comparison.unlisted:
             self.files["update" if rejection.uri in replaced else "refused"].append(rejection.uri)
             self.reasons[rejection.uri] = rejection
 
     def vote(self, comparison: Comparison) -> None:
-        """Exchange rejected and registered files as a vote on their grids would."""
+        """Accept and reject the files that a vote on the grids would accept and reject."""
         fitting, misfits = find_grid_conflict(comparison)
         accepted = set(fitting).intersection(self.files["refused"])
         self.files["refused"] = [uri for uri in self.files["refused"] if uri not in accepted]
@@ -120,7 +120,7 @@ def plan_all(
     options: RunOptions,
     progress: ProgressReporter,
 ) -> list[Plan]:
-    """Plan all items; one that fails does not stop the others."""
+    """Plan all items; a failure does not stop the others."""
     plans = []
     for item in items:
         try:
@@ -169,7 +169,7 @@ def _plan_definition(
 def _plan_drop_folder(
     engine: Engine, files: DropFolderFiles, options: RunOptions, progress: ProgressReporter
 ) -> Plan:
-    """Return which files would be read, and which no raster source is meant for."""
+    """Return the files that would be read, and those without a matching raster source."""
     result, run = Plan(files.id), open_drop_folder(engine, options, files)
     with open_comparison(engine, files.drop, exclusive=False) as comparison:
         run.list_and_compare(comparison, progress)

@@ -1,6 +1,6 @@
-"""From files to records: list, compare, read, write. This is the order in which a run works.
+"""Runs a definition: lists its files, compares them with the catalogue, reads and writes them.
 
-The command line and the flows call this. A definition is written batch by batch, each batch in one transaction.
+The command line and the flows call this. Files are written in batches; each batch is one transaction.
 """
 
 from collections import deque
@@ -48,13 +48,13 @@ from pipeline.storage import (
 )
 
 Reader = Callable[[Iterable[StoredFile], FileOptions], Iterable[FileRow | Rejection]]
-"""Reads files in their order, such as the `read` of a pool of processes."""
+"""Reads files in order, such as the method `read` of a pool of processes."""
 BatchWriter = Callable[[Callable[[], RunReport]], RunReport]
 """Calls a function that writes one batch; a flow does it in a task with retries."""
 MAX_BATCHES_TO_WRITE = 2
-"""Batches that are being written or wait for that, so that the readers are seldom left without files."""
+"""Maximum number of batches that are being written or wait, so that the readers rarely wait for the database."""
 Steps = Generator[RunReport, None, None]
-"""The steps of a run; each says what it did."""
+"""Yields a report for each step of a run."""
 
 
 class ProgressReporter(Protocol):
@@ -80,28 +80,28 @@ class DefinitionFiles:
         return self.definition.id
 
     def listed(self, roots: Sequence[Root]) -> Iterator[ListedItem]:
-        """Yield the files, and a rejection of what cannot be listed."""
+        """Yield the files, and a rejection for each file or folder that cannot be listed."""
         return list_files(self.locations, roots)
 
 
 class FilesToList(Protocol):
-    """A definition, and files that something lists for it."""
+    """A definition, and a list of its files."""
 
     @property
     def definition(self) -> Definition:
         """The definition."""
 
     def listed(self, roots: Sequence[Root]) -> Iterator[ListedItem]:
-        """Yield the files, and a rejection of what cannot be listed."""
+        """Yield the files, and a rejection for each file or folder that cannot be listed."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run reads and writes, for all definitions."""
+    """Options for reading and writing the files of all definitions of a run."""
 
     roots: Sequence[Root] = EVERYWHERE
     reading: ReadOptions = field(default_factory=ReadOptions)
-    """A definition may change them for its own files."""
+    """Options for reading; a definition may replace some of them for its files."""
     batch_size: int = 1000
     create: bool = False
     """Whether to add organisations and suppliers that do not exist."""
@@ -109,7 +109,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the definitions of a run share."""
+    """The objects that all definitions of a run share."""
 
     engine: Engine
     options: RunOptions
@@ -117,12 +117,12 @@ class RunContext:
     progress: ProgressReporter
     write: BatchWriter = lambda batch: batch()
     flow_run: UUID | None = None
-    """The run of Prefect that the runs are part of."""
+    """The id of the Prefect flow run, if there is one."""
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How the run of one definition ended."""
+    """The outcome of the run of one definition."""
 
     definition: str
     report: RunReport
@@ -130,11 +130,11 @@ class RunOutcome:
     """Why the run stopped before its end."""
     seconds: float
     run: int | None = None
-    """The number of its row of sync_runs; None: it could not be written."""
+    """The id of its row of sync_runs; None if the row could not be written."""
 
 
 class RunStopped(KeyboardInterrupt):
-    """Ctrl-C during the run of a definition, and how many files the run had registered."""
+    """Ctrl-C during the run of a definition; has the number of files that the run had registered."""
 
     def __init__(self, definition: str, run: int, files: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class RunStopped(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class DefinitionRun:
-    """The run of one definition, whose files are listed and compared."""
+    """The run of one definition, after its files were listed and compared."""
 
     context: RunContext
     definition: Definition
@@ -151,7 +151,7 @@ class DefinitionRun:
     comparison: Comparison
 
     def read_and_write(self) -> Steps:
-        """Read and write what is new or changed, batch by batch."""
+        """Read and write the new and changed files, batch by batch."""
         yield RunReport(unchanged=self.comparison.counts()["unchanged"])
         with ThreadPoolExecutor(1, "write") as thread:
             writing: deque[Future[RunReport]] = deque()
@@ -169,21 +169,21 @@ class DefinitionRun:
                     yield writing.popleft().result()
             except GeneratorExit:  # a closed generator cannot yield
                 raise
-            except BaseException:  # also KeyboardInterrupt and SystemExit
-                with suppress(Exception):  # the first failure is the one to report
+            except BaseException:  # including KeyboardInterrupt and SystemExit
+                with suppress(Exception):  # report only the first failure
                     while writing:
                         yield writing.popleft().result()
                 raise
             finally:
                 for batch in writing:
                     batch.cancel()
-        if self.definition.id != REGISTER_ID:  # by hand, the fields are those of the named files
+        if self.definition.id != REGISTER_ID:  # by hand, the fields apply only to the given files
             update_outdated_sources(self.context.engine, self.definition, self.owner)
 
     def _batches(self) -> Iterator[tuple[RunReport, list[BatchItem]]]:
-        """Yield batches to write, and reports of what is not written.
+        """Yield batches to write, and reports of files that are not written.
 
-        The readers get the files as one stream: they do not wait for each other at the end of a batch.
+        The readers get the files as one stream, so that they do not wait for each other at the end of a batch.
         """
         size, options = self.context.options.batch_size, self.context.options.reading
         deleted = find_deleted_groups(self.context.engine, self.definition.id)
@@ -212,12 +212,12 @@ class DefinitionRun:
 def files_from_arguments(
     locations: Sequence[str], fields: dict[str, object]
 ) -> list[DefinitionFiles]:
-    """Return a definition with one source per file; `fields` are fields of a definition, None for those not given.
+    """Return a definition with one source per file; `fields` are fields of a definition, with None for omitted ones.
 
-    Raises CatalogueError that names a wrong field.
+    Raises CatalogueError with the name of a wrong field.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
-    definition = Definition.make({**given, "id": REGISTER_ID, "files": ["."]})
+    present_fields = {name: value for name, value in fields.items() if value is not None}
+    definition = Definition.make({**present_fields, "id": REGISTER_ID, "files": ["."]})
     return [DefinitionFiles(definition, [literal_location(location) for location in locations])]
 
 
@@ -231,14 +231,14 @@ def files_from_config(path: Path, *, empty: bool = False) -> list[DefinitionFile
 
 
 def register_all(context: RunContext, definitions: Sequence[DefinitionFiles]) -> list[RunOutcome]:
-    """Add and update the listed files; leave alone what is not listed."""
+    """Add and update the listed files; do not change other files of the catalogue."""
     return [run_steps(context, files.id, partial(register, files=files)) for files in definitions]
 
 
 def run_steps(
     context: RunContext, name: str, steps: Callable[[RunContext, SyncRun], Steps]
 ) -> RunOutcome:
-    """Run the steps of one definition and record what they did; a failure does not stop the other definitions.
+    """Run the steps of one definition and record them; a failure does not stop the other definitions.
 
     Raises RunStopped after Ctrl-C.
     """
@@ -273,10 +273,10 @@ def register(context: RunContext, row: SyncRun, files: DefinitionFiles) -> Steps
 def open_run(
     context: RunContext, files: FilesToList, row: SyncRun, *, complete: bool
 ) -> Iterator[DefinitionRun]:
-    """List and compare the files of a definition, under its lock. Runs of `register PATH` share their lock.
+    """List and compare the files of a definition while holding its lock. Runs of `register PATH` share their lock.
 
-    Raises RunInProgress when another run of the definition is at work, CatalogueError when an organisation or supplier
-    is missing.
+    Raises RunInProgress when another run of the definition is in progress, CatalogueError when an organisation or
+    supplier does not exist.
     """
     definition, options = files.definition, context.options
     exclusive = definition.id != REGISTER_ID
@@ -319,7 +319,7 @@ def count_listed(
 def split_batch(
     definition: Definition, batch: Sequence[ChangedFile], deleted: frozenset[str]
 ) -> tuple[list[ChangedFile], RunReport]:
-    """Return the files to read or write, and the report of the others; `deleted` are keys of deleted groups."""
+    """Return the files to read or write, and the report of the others; `deleted` are keys of groups users deleted."""
     report, rest = RunReport(), []
     for changed in batch:
         if changed.verdict == "settling":

@@ -1,4 +1,4 @@
-"""Bring the catalogue to what the files of a sources.toml are now, missing files included."""
+"""Syncs the catalogue with the present files of a sources.toml, including missing ones."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -31,18 +31,18 @@ SyncItem = DefinitionFiles | DropFolderFiles
 def load_sync_items(path: Path, *, empty: bool = False) -> list[SyncItem]:
     """Return the definitions and drop folders of a sources.toml; with `empty` there may be none.
 
-    Raises CatalogueError that says what is wrong in the file.
+    Raises CatalogueError that names what is wrong in the file.
     """
     return [*files_from_config(path, empty=empty), *load_drop_folders(path, empty=empty)]
 
 
 def select_items(items: Sequence[SyncItem], names: Sequence[str]) -> list[SyncItem]:
-    """Return the items with these ids, all without names; raise CatalogueError for an unknown name."""
+    """Return the items with these ids, or all items without names; raise CatalogueError for an unknown name."""
     by_id = {item.id: item for item in items}
     unknown = [name for name in names if name not in by_id]
     if unknown:
         raise CatalogueError(
-            f'there is no definition "{unknown[0]}"; there are: {", ".join(by_id)}'
+            f'there is no definition "{unknown[0]}"; choose one of: {", ".join(by_id)}'
         )
     return [by_id[name] for name in dict.fromkeys(names)] if names else list(items)
 
@@ -50,7 +50,7 @@ def select_items(items: Sequence[SyncItem], names: Sequence[str]) -> list[SyncIt
 def sync_all(
     context: RunContext, items: Sequence[SyncItem], config: Path, *, accept_missing: bool = False
 ) -> list[RunOutcome]:
-    """Sync all items; one that fails does not stop the others."""
+    """Sync all items; a failure does not stop the others."""
 
     def steps(context: RunContext, row: SyncRun, item: SyncItem) -> Steps:
         if isinstance(item, DropFolderFiles):
@@ -65,7 +65,7 @@ def sync_all(
 def sync(
     context: RunContext, files: DefinitionFiles, config: Path, row: SyncRun, *, accept_missing: bool
 ) -> Steps:
-    """Bring the catalogue to what the files of one definition are."""
+    """Sync the catalogue with the present files of one definition."""
     engine, definition = context.engine, files.definition
     with open_run(context, files, row, complete=True) as run:
         comparison, organisation_id = run.comparison, run.owner.organisation_id
@@ -87,7 +87,7 @@ def sync(
 def require_few_missing(
     engine: Engine, definition: Definition, config: Path, comparison: Comparison
 ) -> None:
-    """Raise CatalogueError when a larger share of the known files is missing than the definition allows."""
+    """Raise CatalogueError when a larger share of the registered files is missing than the definition allows."""
     name, percent = definition.id, definition.max_missing_percent
     known, count = comparison.count_missing()
     if not known or 100 * count / known <= percent:
@@ -96,21 +96,21 @@ def require_few_missing(
     other = definitions.other_config(engine, definition, config)
     if other is not None:
         raise CatalogueError(
-            f'{missing}: "{name}" was synced from {other}, which is still there; give one of the two another id'
+            f'{missing}: "{name}" was synced from {other}, which still exists; give one of the two another id'
         )
     raise CatalogueError(
-        f"{missing}: see that the disk or bucket is there, or give --accept-missing if they really are gone"
+        f"{missing}: check that the disk or bucket is available, or use --accept-missing if they were deleted"
     )
 
 
 def list_orphans(engine: Engine, config: Path, items: Sequence[SyncItem]) -> list[Orphan]:
-    """Return the definitions and drop folders that left their sources.toml."""
+    """Return the definitions and drop folders that were removed from their sources.toml."""
     return definitions.find_orphans(engine, config, [item.id for item in items])
 
 
 def prune_all(engine: Engine, config: Path, items: Sequence[SyncItem]) -> list[Orphan]:
-    """Remove what definitions left that are no longer in their sources.toml.
+    """Remove the sources of definitions that are no longer in their sources.toml.
 
-    Call it before a sync, as a definition may have been renamed. Raises RunInProgress as `prune` does.
+    Call it before a sync, because a definition may have been renamed. Raises the errors of `prune`.
     """
     return [definitions.prune(engine, orphan) for orphan in list_orphans(engine, config, items)]

@@ -1,4 +1,4 @@
-"""Which upload comes next: organisations take turns, and none of them occupies all readers."""
+"""Chooses the next upload: organisations take turns, and no organisation occupies all readers."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 from pipeline.catalogue.uploads import list_waiting
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""Time after which the database is asked for new uploads, even if known ones still wait."""
+"""Time after which the database is queried for new uploads, even if known uploads are still waiting."""
 MOST_KNOWN = 64
-"""Uploads of each organisation that are looked up at a time, as thousands may wait."""
+"""Maximum number of uploads of each organisation per query, because thousands may wait."""
 
 
 @dataclass
@@ -25,20 +25,20 @@ class Turns:
 
     engine: Engine
     most: int
-    """Uploads of one organisation that are read at a time."""
+    """Maximum number of uploads of one organisation that are read at a time."""
     _known: dict[int, deque[int]] = field(default_factory=dict)
     """The ids of waiting uploads by organisation."""
     _looked_at: float = -inf
     _more: bool = False
-    """Whether an organisation has more waiting uploads than are known."""
+    """Whether an organisation has more waiting uploads than `_known` contains."""
     _under_way: dict[int, int] = field(default_factory=dict)
-    """The organisations of the uploads that are being processed."""
+    """Upload id -> organisation of the uploads that are being processed."""
     _turns: Iterator[int] = field(default_factory=count)
     _last_turn: dict[int, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def any_wait(self) -> bool:
-        """Return whether uploads wait, also those whose organisation occupies all its readers."""
+        """Return whether uploads wait, including those of organisations that use all their readers."""
         with self._lock:
             if monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
                 self._look()
@@ -46,7 +46,7 @@ class Turns:
 
     @contextmanager
     def next(self) -> Iterator[int | None]:
-        """Yield the id of the next upload, which counts as under way during the block; None if there is none now.
+        """Yield the id of the next upload, or None; it counts as being processed during the block.
 
         Another server may have claimed the upload.
         """
@@ -72,13 +72,13 @@ class Turns:
         return upload_id
 
     def _choose(self) -> int | None:
-        """Return the organisation with a waiting upload and a free reader whose last turn is the longest ago."""
+        """Return, of the organisations with a waiting upload and a free reader, the one with the earliest last turn."""
         busy = Counter(self._under_way.values())
         able = [id_ for id_, known in self._known.items() if known and busy[id_] < self.most]
         return min(able, key=lambda id_: (self._last_turn.get(id_, -1), id_), default=None)
 
     def _look(self) -> None:
-        """Ask the database which uploads wait."""
+        """Query the database for waiting uploads."""
         waiting_ids = list_waiting(self.engine, MOST_KNOWN)
         self._looked_at = monotonic()
         self._more = any(len(ids) == MOST_KNOWN for ids in waiting_ids.values())

@@ -1,6 +1,6 @@
-"""Process uploads: claim the next one, read it, register or reject it, delete files that nothing needs.
+"""Processes uploads: claims the next one, reads it, registers or rejects it, and deletes files that are not needed.
 
-The server does this in threads of its own. The flow `uploads` does it once.
+The server does this in separate threads. The flow `uploads` does it once.
 """
 
 import logging
@@ -30,42 +30,42 @@ from pipeline.storage import StoredFile
 from pipeline.storage.uploads import DryRunUpload, UploadStore
 
 MAX_READERS = 6
-"""Uploads that one server reads at a time, whatever the number of processes. Each takes two connections."""
+"""Maximum number of uploads that one server reads at a time; each takes two connections to the database."""
 MAX_ATTEMPTS = 3
-"""Readings of a file whose rejection may be temporary."""
+"""Maximum number of readings of a file whose rejection may be temporary."""
 TEMPORARY_CODES = frozenset({"permission_denied", "changing"})
-"""Rejections that may not be the fault of the file, and that are quick to check again."""
+"""Codes of rejections that the file may not have caused, and that are quick to check again."""
 SECONDS_BETWEEN_SWEEPS = 300.0
 SECONDS_AFTER_ERROR = 2.0
 SECONDS_KEPT = 60.0
-"""How long a process that reads stays without work; it takes 40 MB, and half a second to start."""
+"""How long an idle reading process is kept; it takes 40 MB, and half a second to start."""
 
 logger = logging.getLogger("rastersources.uploads")
 
 
 @dataclass(frozen=True)
 class UploadWorker:
-    """What uploads are processed with."""
+    """The objects with which uploads are processed."""
 
     engine: Engine
     store: UploadStore
     options: ReadOptions
-    """Each upload replaces the time rule and the assigned values."""
+    """Options for reading; each upload replaces the time rule and the assigned values."""
     pool: ProcessReader[FileRow]
     readers: int = 2
-    """Uploads that are read at a time; of one organisation one less, so that its files cannot hold up others."""
+    """Number of uploads that are read at a time; an organisation has one less, so that it cannot block the others."""
     run_days: int = 400
-    """Days for which the rows of runs are kept."""
+    """Number of days for which the rows of runs are kept."""
 
     def turns(self) -> Turns:
-        """Return new turns, to be shared by the readers of this worker."""
+        """Return new turns, which the readers of this worker share."""
         return Turns(self.engine, max(1, self.readers - 1))
 
     @contextmanager
     def own_process(self) -> Iterator["UploadWorker"]:
-        """Yield the same worker with a reading process of its own, for one thread.
+        """Yield the same worker with its own reading process, for one thread.
 
-        It is ready first, so that no upload waits for its start while others go ahead.
+        The process is started first, so that no upload waits for the start of its reader while others are processed.
         """
         with ProcessReader(1, file_row) as pool:
             pool.wait_until_ready()
@@ -75,8 +75,8 @@ class UploadWorker:
 def process_until(stop: Event, worker: UploadWorker) -> None:
     """Process uploads as they come, until `stop` is set.
 
-    While the database or the storage is away, or the storage belongs to another catalogue, wait for it. Raises any
-    other error of a thread, after all threads have ended.
+    While the database or the storage does not answer, or the storage belongs to another catalogue, it waits. Raises
+    any other error of a thread after all threads have ended.
     """
     turns, crew = worker.turns(), _Crew(stop)
 
@@ -110,7 +110,7 @@ def process_until(stop: Event, worker: UploadWorker) -> None:
 
 
 def process_all(worker: UploadWorker) -> list[UploadOutcome]:
-    """Process all uploads that wait now, in as many threads as the worker has readers; return the outcomes."""
+    """Process all waiting uploads, in as many threads as the worker has readers; return the outcomes."""
     turns = worker.turns()
 
     def process(_: int) -> list[UploadOutcome]:
@@ -122,7 +122,7 @@ def process_all(worker: UploadWorker) -> list[UploadOutcome]:
 
 
 def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[UploadOutcome]:
-    """Process the upload whose turn it is; return its outcome, or nothing if no upload waits."""
+    """Process the upload whose turn it is; return its outcome in a list, or an empty list if no upload waits."""
     turns = turns or worker.turns()
     while True:
         with turns.next() as upload_id:
@@ -133,7 +133,7 @@ def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[Up
 
 
 def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
-    """Process one upload; return None if another server has it or it was ended."""
+    """Process one upload; return None if another server has claimed it or it was settled."""
     with uploads.hold_upload(worker.engine, upload_id) as is_held:
         upload = uploads.claim_upload(worker.engine, upload_id) if is_held else None
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
@@ -150,7 +150,7 @@ def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> FileRow | Reject
 
 
 def reading_options(worker: UploadWorker, upload: ClaimedUpload | DryRunUpload) -> ReadOptions:
-    """Return the options with what the client stated about the file."""
+    """Return the options with the values that the client sent with the file."""
     rule = TimeRule(time=upload.timestamp, from_tag=upload.temporal)
     assigned = AssignedValues(crs=upload.crs, nodata=upload.nodata, by="the upload")
     return replace(worker.options, time_rule=rule, assigned=assigned)
@@ -159,7 +159,7 @@ def reading_options(worker: UploadWorker, upload: ClaimedUpload | DryRunUpload) 
 def conclude(
     worker: UploadWorker, upload: ClaimedUpload, reading: FileRow | Rejection
 ) -> UploadOutcome:
-    """Register or reject an upload, and delete the files that nothing needs any more."""
+    """Register or reject an upload, and delete the files that are not needed any more."""
     if isinstance(reading, Rejection):
         again = reading.code in TEMPORARY_CODES and upload.attempts < MAX_ATTEMPTS
         outcome = uploads.reject_upload(worker.engine, upload, reading, again=again)
@@ -171,9 +171,9 @@ def conclude(
 
 
 def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
-    """Return how many files an upload would replace; store nothing.
+    """Return how many files an upload would replace, without storing anything.
 
-    Raises RasterError if the upload would be rejected, TransientError if that cannot be determined now.
+    Raises RasterError if the upload would be rejected, TransientError if this cannot be determined now.
     """
     (reading,) = worker.pool.read([upload.file], reading_options(worker, upload))
     if isinstance(reading, Rejection):
@@ -183,17 +183,17 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
 
 
 class _Crew:
-    """Threads that work until they are stopped, or until one of them fails."""
+    """Threads that run until they are stopped, or until one of them fails."""
 
     def __init__(self, stop: Event) -> None:
         self._stop = stop
         self._threads: list[Thread] = []
         self._failures: list[BaseException] = []
         self._warnings: dict[int, str] = {}
-        """What keeps a thread waiting now, by the id of the thread."""
+        """Thread id -> the reason why the thread waits now."""
 
     def start(self, work: Callable[[], None]) -> None:
-        """Start a thread. It is a daemon, so that a file that hangs does not keep the server from stopping."""
+        """Start a daemon thread, so that a file that hangs does not prevent the server from stopping."""
 
         def guarded() -> None:
             try:
@@ -205,16 +205,16 @@ class _Crew:
         self._threads[-1].start()
 
     def wait(self) -> None:
-        """Wait until all threads have ended; raise the error of one that failed."""
+        """Wait until all threads have ended; raise the error of a failed thread."""
         for thread in self._threads:
             thread.join()
         for error in self._failures:
             raise error
 
     def repeat(self, work: Callable[[], bool], seconds: float, patience: float = inf) -> None:
-        """Run work again and again; pause for some seconds each time that it returns False.
+        """Run work repeatedly; pause for `seconds` each time it returns False.
 
-        Return when it returned nothing else for as long as `patience`, or when the threads are to end.
+        Returns after it has returned only False for `patience` seconds, or when the threads must end.
         """
         useful = monotonic()
         while (busy := self.retry(work)) is not None and monotonic() - useful < patience:
@@ -224,7 +224,7 @@ class _Crew:
                 self._pause(seconds)
 
     def retry(self, work: Callable[[], bool]) -> bool | None:
-        """Run work until it succeeds, with pauses; return its result, or None when the threads are to end."""
+        """Run work until it succeeds, with pauses; return its result, or None when the threads must end."""
         while not self._stop.is_set() and not self._failures:
             try:
                 result = work()
@@ -237,7 +237,7 @@ class _Crew:
         return None
 
     def _warn(self, warning: str) -> None:
-        """Log a warning once, however long it lasts and however many threads have it."""
+        """Log a warning once, even if it lasts long or several threads report it."""
         if warning not in self._warnings.values():
             logger.warning("uploads wait: %s", warning)
         self._warnings[get_ident()] = warning

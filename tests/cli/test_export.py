@@ -74,9 +74,9 @@ def test_errors_are_sentences(catalogue: str, tmp_path: Path) -> None:
     (tmp_path / "mine" / "letter.txt").touch()
     run_export(catalogue, "stac", tmp_path / "stac")
     cases: list[tuple[list[str | Path], str]] = [
-        (["geoparquet", tmp_path / "mine"], "holds files of others; name a new folder"),
-        (["geoparquet", tmp_path / "stac"], "is an export to stac; name another folder"),
-        (["geoparquet", tmp_path / "mine" / "letter.txt"], "letter.txt is a file; name a folder"),
+        (["geoparquet", tmp_path / "mine"], "has other files; give a new folder"),
+        (["geoparquet", tmp_path / "stac"], "is an export to stac; give another folder"),
+        (["geoparquet", tmp_path / "mine" / "letter.txt"], "letter.txt is a file; give a folder"),
         (["stac", tmp_path / "out", "--source", "secret"], 'visitors may not see "secret"; --as USERNAME'),
         (["stac", tmp_path / "out", "--source", "three"], 'there is no raster source "three"'),
         (["stac", tmp_path / "out", "--as", "nobody"], 'nobody'),

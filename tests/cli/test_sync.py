@@ -185,7 +185,10 @@ def test_the_last_definition_can_leave_its_file_and_be_pruned(
 ) -> None:
     command("sync", "--create")
     (folder / "sources.toml").write_text("# none any more\n")
-    assert "`sync --prune` removes what it held before" in command("sync", status=1).stderr
+    assert (
+        "or remove the sources of its former definitions with `sync --prune`"
+        in command("sync", status=1).stderr
+    )
     command("sync", "--prune")
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM raster_sources")) == 0

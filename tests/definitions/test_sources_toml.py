@@ -89,11 +89,11 @@ WRONG = [
     ("zzz = 5", 5, "zzz: is not a key here; remove it"),
     ("every = 0", 5, "every: must be at least one second, for example 00:00:10"),
     ('every = "PT0.5S"', 5, "every: must be at least one second, for example 00:00:10"),
-    ('schedule = "* * * * * *"', 5, "schedule: has five fields"),
+    ('schedule = "* * * * * *"', 5, "schedule: must have five fields"),
     ('schedule = "60 * * * *"', 5, "schedule: is not a cron line: bad minute"),
     ('schedule = "0 0 31 2 *"', 5, "schedule: is not a cron line: bad day-of-month"),
-    ('schedule = "@daily"', 5, "schedule: has five fields"),
-    ('schedule = "0 6 * * *"\nevery = "01:00:00"', 6, "every: says when to run, as schedule does"),
+    ('schedule = "@daily"', 5, "schedule: must have five fields"),
+    ('schedule = "0 6 * * *"\nevery = "01:00:00"', 6, "every: cannot be combined with schedule"),
     ('time_zone = "Mars/Olympus"', 5, "time_zone: is not a time zone"),
     ('missing = "forget"', 5, "missing: must be 'keep' or 'remove'"),
     ("max_missing_percent = 101", 5, "max_missing_percent: must be less than or equal to 100"),
@@ -112,8 +112,8 @@ WRONG = [
     ('supplier = " "', 5, "supplier: must not be blank"),
     (f'supplier = "{"x" * 151}"', 5, "supplier: must have at most 150 characters"),
     (f'supplier_code = "{"x" * 256}"', 5, "supplier_code: must have at most 255 characters"),
-    (r'description = "a\u0000b"', 5, "description: must not hold the character NUL"),
-    (r'name = "a\u0000b"', 5, "name: must not hold the character NUL"),
+    (r'description = "a\u0000b"', 5, "description: must not contain the character NUL"),
+    (r'name = "a\u0000b"', 5, "name: must not contain the character NUL"),
     (
         'pattern = "(?P<year>[0-9]{4})_(?P<area>[a-z]+)"\ngroup = "area"',
         5,
@@ -131,7 +131,7 @@ WRONG = [
     ('schedule = "0 0 15w * *"', 5, "schedule: holds L, W or #, which cron does not know"),
     ("limits = { pixles = 4 }", 5, 'limits.pixles: is not a key here; did you mean "pixels"?'),
     ("[source.limits]\nseconds = 0", 6, "limits.seconds: must be greater than 0"),
-    (DROP.replace('"in"', '"rain"', 1), 6, "id: is taken above"),
+    (DROP.replace('"in"', '"rain"', 1), 6, "id: is used above"),
     ('crs = "RD New"', 5, "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
     ("crs = 28992", 5, "crs: must be a valid string"),
     ('crs = "EPSG:28999999"', 5, "crs: EPSG:28999999 is not a CRS that PROJ knows"),
@@ -206,21 +206,21 @@ def test_all_faults_are_reported_at_once_in_the_order_of_lines(write: Write) -> 
         (8, 'fodler: is not a key here; did you mean "folder"?'),
         (9, "files: is missing"),
         (9, "organisation: is missing"),
-        (10, 'id: "register" is taken by the command; choose another'),
+        (10, 'id: "register" is reserved for the command; choose another'),
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "holds no [[source]]"),
-        (b"\xef\xbb\xbf", "holds no [[source]]"),
+        (b"", "has no [[source]]"),
+        (b"\xef\xbb\xbf", "has no [[source]]"),
         (b"# caf\xe9\n", "is not UTF-8 from byte 6 on"),
         (b"\n[source]\nid = 1\n", "line 2: write [[source]], with two brackets"),
         (b"source = 1\n", "line 1: write [[source]], with two brackets"),
         (
             b"\n\n[[sources]]\n",
-            'line 3: "sources" is neither [[source]] nor [[drop]]; did you mean [[source]]?',
+            'line 3: "sources" is not [[source]] or [[drop]]; did you mean [[source]]?',
         ),
         (b"a = 1\nb = \n", "line 2: is not TOML at column 5: Invalid value"),
         (b'[[source]]\nid = "rain', "line 2: is not TOML"),
@@ -312,7 +312,7 @@ def test_check_counts_definitions_and_prints_warnings(write: Write) -> None:
     assert done.stderr.splitlines() == [
         f'warning: "snow": {path.parent}/gone/a does not exist',
         f'warning: "in": {path.parent}/in does not exist',
-        f'warning: "rain" and "snow" take the same files: {path.parent}/*.tif',
+        f'warning: "rain" and "snow" have the same files: {path.parent}/*.tif',
     ]
     path.write_text(SOURCE + "a = 1\nb = 2\n")
     done = run(check, status=1)
@@ -327,8 +327,8 @@ def test_check_warns_of_sources_of_several_files_named_after_one_file(
     (path.parent / "a.tif").touch()
     check = [*RASTERSOURCES, "sources", "check", "--config", path]
     assert run(check).stderr == (
-        'warning: "rain": {stem} in name is the name of one file, but its sources have several files, and the first '
-        "one would name them; use a name without {stem}\n"
+        'warning: "rain": its sources have several files; {stem} in name would be the name of the first '
+        "file; use a name without {stem}\n"
     )
     path.write_text(path.read_text() + 'name = "Rain"\n')
     assert run(check).stderr == ""

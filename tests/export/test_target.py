@@ -11,7 +11,7 @@ from pipeline.export.target import HIDDEN, Record, open_target
 def test_two_exports_do_not_write_one_target(tmp_path: Path) -> None:
     with (
         open_target(tmp_path / "out", "stac"),
-        pytest.raises(RunInProgress, match=r"another export writes .*out; wait"),
+        pytest.raises(RunInProgress, match=r"another export is writing .*out; wait"),
         open_target(tmp_path / "out", "stac"),
     ):
         pass

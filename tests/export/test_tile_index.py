@@ -129,9 +129,11 @@ def test_each_file_keeps_its_own_nodata(catalogue: Catalogue, tmp_path: Path) ->
 
 
 def test_files_that_are_not_one_mosaic_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match=r"not one mosaic(.|\n)*EPSG:28992(.|\n)*EPSG:3413"):
+    with pytest.raises(
+        CatalogueError, match=r"do not form one mosaic(.|\n)*EPSG:28992(.|\n)*EPSG:3413"
+    ):
         catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["rain", "polar"])
-    with pytest.raises(CatalogueError, match="no raster file is found"):
+    with pytest.raises(CatalogueError, match="no raster file was found"):
         catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["nothing"])
     with pytest.raises(CatalogueError, match="RASTERSOURCES_ASSET_URLS"):
         catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["custom"])
@@ -155,7 +157,7 @@ def test_a_file_beside_the_grid_is_named(catalogue: Catalogue, tmp_path: Path) -
     catalogue.register("beside", beside)
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["aligned", "beside"])
     assert summary.notices == [
-        "1 of the files lie beside the grid of the others; GDAL reads their nearest pixels"
+        "1 of the files do not lie on the grid of the others; GDAL reads their nearest pixels"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The assets of a STAC item: which are GeoTIFFs, where they are, and what the item states of them."""
+"""Finds the GeoTIFFs among the assets of a STAC item: their location, and what the item states about them."""
 
 import re
 from collections import Counter
@@ -19,31 +19,31 @@ _TIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
 _NO_TYPE = ("", "application/octet-stream", "binary/octet-stream")
 _SUFFIXES = (".tif", ".tiff")
 _OTHER_ROLES = {"thumbnail", "overview", "metadata"}
-"""Roles of TIFFs that are not data, unless the role `data` stands beside them."""
+"""Roles of TIFFs that are not data, unless they also have the role `data`."""
 MOST_KINDS = 100
-"""Kinds of other assets that are counted apart."""
+"""Maximum number of kinds of other assets that are counted separately."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of a catalogue is imported."""
+    """The parts of a catalogue to import."""
 
     collections: frozenset[str] = frozenset()
-    """Ids; empty: all."""
+    """Ids of collections; empty: all."""
     assets: frozenset[str] = frozenset()
-    """Names of assets; empty: all that are GeoTIFFs."""
+    """Names of assets; empty: all GeoTIFFs."""
     item_times: bool = False
-    """Whether a file without a time of its own gets that of its item."""
+    """Whether files that contain no time get the time of their item."""
 
 
 @dataclass
 class Found:
-    """How much was found in a catalogue so far."""
+    """Counts what was found in a catalogue so far."""
 
     items: int = 0
     geotiffs: int = 0
     others: Counter[str] = field(default_factory=Counter)
-    """Name and media type of other assets -> how many there are."""
+    """Name and media type of other assets -> their number."""
     without: int = 0
     """Items without a GeoTIFF."""
 
@@ -66,9 +66,9 @@ class Asset:
 def assets_of(
     item: Document, base: str, title: str, choice: Choice, found: Found
 ) -> Iterator[Asset | Rejection]:
-    """Yield the GeoTIFFs of an item whose document is at `base`; `title` is that of its collection.
+    """Yield the GeoTIFFs of an item; `base` is the URL of its document, `title` the title of its collection.
 
-    An asset whose URL cannot be used yields a rejection.
+    An asset with an unusable URL yields a rejection.
     """
     found.items += 1
     chosen = {}
@@ -94,7 +94,7 @@ def assets_of(
 
 
 def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
-    """Whether an asset is a GeoTIFF that is wanted, by its media type, or by its ending where it has none."""
+    """Return whether an asset is a GeoTIFF to import, by its media type, or without one by the ending of its name."""
     if choice.assets and name not in choice.assets:
         return False
     roles = asset.get("roles")
@@ -109,7 +109,7 @@ def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
 
 
 def item_time(properties: Document) -> datetime | None:
-    """Return the time of an item, or its first one; None where it states none, or that it is not known."""
+    """Return the time of an item, or its first time; None if it has no time or states that it is unknown."""
     if properties.get("rastersources:time_unknown") is True:
         return None
     for name in ("datetime", "start_datetime"):
@@ -126,7 +126,7 @@ def item_time(properties: Document) -> datetime | None:
 def _location(uri: str) -> Location:
     if not uri.startswith((S3, "file://", *WEB)):
         raise CatalogueError(
-            f"files at {shown_uri(uri)[:200]} are not read; only those of file, s3, http and https are"
+            f"files at {shown_uri(uri)[:200]} cannot be read; use file, s3, http or https"
         )
     location = literal_location(uri)
     if len(location.uri) > LONGEST_URI:

@@ -1,4 +1,4 @@
-"""Walks through a STAC catalogue, API or file, page by page, and finds the GeoTIFFs of its items."""
+"""Traverses a STAC catalogue, API or file page by page, and finds the GeoTIFFs of its items."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,20 +21,20 @@ from pipeline.storage.web_files import shown_uri
 
 ITEMS_ON_A_PAGE = 200
 ITEMS_AHEAD = 32
-"""Items of a static catalogue that are read before they are needed."""
+"""Number of items of a static catalogue that are read ahead."""
 MOST_LEVELS = 100
-"""Catalogues within each other."""
+"""Maximum depth of nested catalogues."""
 MOST_EMPTY_PAGES = 1000
-"""Pages without an item after each other, after which a list is taken to be endless."""
+"""Maximum number of successive pages without an item; a list with more is assumed to be endless."""
 MOST_EMPTY_DOCUMENTS = 100_000
-"""Documents without an item after each other, after which a catalogue is taken to be endless."""
+"""Maximum number of successive documents without an item; a catalogue with more is assumed to be endless."""
 _TITLES = 1000
 Step = Page | Asset | Rejection
 Steps = Iterator[Step]
 
 
 class CatalogueWalk:
-    """The way through one catalogue. No document is read twice, so that loops end."""
+    """Traverses one catalogue; no document is read twice, so that loops end."""
 
     def __init__(
         self, first: Page, reader: DocumentReader, choice: Choice, threads: Executor
@@ -50,7 +50,7 @@ class CatalogueWalk:
         """Documents since the last item."""
 
     def assets(self) -> Iterator[Asset | Rejection]:
-        """Yield the GeoTIFFs, and a rejection of each document or asset that cannot be used."""
+        """Yield the GeoTIFFs, and a rejection for each unusable document or asset."""
         # A stack, because catalogues can be nested more deeply than Python may recurse.
         pending = [self._steps(self._first)]
         while pending:
@@ -65,10 +65,12 @@ class CatalogueWalk:
             elif len(pending) < MOST_LEVELS:
                 pending.append(self._steps(step))
             else:
-                yield _reject(step.link, NotSTAC(f"it lies below {MOST_LEVELS} other catalogues"))
+                yield _reject(
+                    step.link, NotSTAC(f"it is nested below {MOST_LEVELS} other catalogues")
+                )
 
     def assets_in(self, items: Iterable[Document | Rejection]) -> Iterator[Asset | Rejection]:
-        """Yield the GeoTIFFs of items that do not stand in a document of JSON."""
+        """Yield the GeoTIFFs of items that do not come from a JSON document."""
         for item in items:
             if isinstance(item, Rejection):
                 yield item
@@ -76,7 +78,7 @@ class CatalogueWalk:
                 yield from self._item(Page(self._first.link, item), item)
 
     def _steps(self, page: Page) -> Steps:
-        """Yield what a document holds, and the documents that it leads to."""
+        """Yield the assets in a document, and the documents to which it links."""
         self._empty += 1
         document = page.document
         match kind_of(document):
@@ -91,10 +93,10 @@ class CatalogueWalk:
             case "Catalog":
                 yield from self._catalogue(page)
             case _:
-                yield _reject(page.link, NotSTAC("it is JSON, but not a document of STAC"))
+                yield _reject(page.link, NotSTAC("it is JSON, but not a STAC document"))
 
     def _catalogue(self, page: Page) -> Steps:
-        """Yield the items of an API by its search, or by its collections; else what a static catalogue links to."""
+        """Yield the items of an API through its search or its collections, or the links of a static catalogue."""
         if searches := page.links("search"):
             yield from self._read([self._search(page, searches)])
         elif lists := page.links("data"):
@@ -105,22 +107,22 @@ class CatalogueWalk:
     def _collection(self, page: Page) -> Steps:
         name = text_in(page.document, "id")
         self._remember(name, text_in(page.document, "title") or name)
-        wanted = not self._choice.collections or name in self._choice.collections
-        if wanted and (lists := page.links("items")) and not page.links("item"):
+        is_chosen = not self._choice.collections or name in self._choice.collections
+        if is_chosen and (lists := page.links("items")) and not page.links("item"):
             target = page.target(lists[0])
             yield from self._read([_with(target, limit=str(ITEMS_ON_A_PAGE))])
         else:
-            yield from self._linked(page, items=wanted)
+            yield from self._linked(page, items=is_chosen)
 
     def _linked(self, page: Page, *, items: bool = True) -> Steps:
-        """Yield the items and catalogues that a static catalogue links to."""
+        """Yield the items and catalogues to which a static catalogue links."""
         yield from self._read([page.target(link) for link in page.links("child")])
         if items:
             links = [page.target(link) for link in page.links("item")]
             yield from map_ahead(self._page, self._new(links), self._threads, ITEMS_AHEAD)
 
     def _pages(self, page: Page, name: str) -> Steps:
-        """Yield what the pages of a list hold, in a loop: the stack would grow with each page."""
+        """Yield the content of a list, page after page, in a loop, so that the stack does not grow with each page."""
         empty = 0
         while True:
             inner = objects_in(page.document, name)
@@ -133,7 +135,7 @@ class CatalogueWalk:
             empty = 0 if inner else empty + 1
             following = [page.target(link) for link in page.links("next")][:1]
             if empty >= MOST_EMPTY_PAGES:
-                error = NotSTAC(f"{MOST_EMPTY_PAGES} pages before it hold nothing")
+                error = NotSTAC(f"the {MOST_EMPTY_PAGES} pages before it are empty")
                 yield from (_reject(link, error) for link in following)
                 return
             step = next(self._read(following), None)
@@ -145,7 +147,7 @@ class CatalogueWalk:
 
     def _item(self, page: Page, item: Document) -> Iterator[Asset | Rejection]:
         if kind_of(item) != "Feature" or not isinstance(item.get("assets"), dict):
-            yield _reject(page.link, NotSTAC("a feature without assets is not an item of STAC"))
+            yield _reject(page.link, NotSTAC("a feature without assets is not a STAC item"))
             return
         self._empty = 0
         collection = text_in(item, "collection")
@@ -155,7 +157,7 @@ class CatalogueWalk:
         yield from assets_of(item, page.link.uri, title, self._choice, self.found)
 
     def _title(self, collection: str, page: Page) -> str:
-        """Return the title of a collection, which is read if need be; its id where it cannot be read."""
+        """Return the title of a collection, or its id if the collection cannot be read; read it if necessary."""
         if collection not in self._titles:
             title = collection
             for link in page.links("collection")[:1]:
@@ -174,7 +176,7 @@ class CatalogueWalk:
             self._titles.popitem(last=False)
 
     def _search(self, page: Page, links: Sequence[Document]) -> Link:
-        """Return the search of an API for everything, by GET where it can."""
+        """Return the link to a search for all items of an API, by GET if it supports that."""
         by_get = [link for link in links if str(link.get("method", "GET")).upper() == "GET"]
         collections = sorted(self._choice.collections)
         if by_get:
@@ -201,19 +203,19 @@ class CatalogueWalk:
 
 
 def kind_of(document: Document) -> str:
-    """Return the type of a document of STAC; `collections` for a list of them; empty for something else."""
+    """Return the type of a STAC document; `collections` for a list of collections; empty for anything else."""
     kind = text_in(document, "type")
     if kind in ("Feature", "FeatureCollection", "Collection", "Catalog"):
         return kind
     if isinstance(document.get("collections"), list):
         return "collections"
-    if isinstance(document.get("stac_version"), str):  # before STAC 1.0 there were no types
+    if isinstance(document.get("stac_version"), str):  # before STAC 1.0 documents had no type
         return "Collection" if object_in(document, "extent") else "Catalog"
     return ""
 
 
 def _with(link: Link, **parameters: str) -> Link:
-    """Return a link with parameters in its query, unless it has them."""
+    """Return a link with parameters added to its query, unless it has them."""
     added = urlencode(
         {name: text for name, text in parameters.items() if f"{name}=" not in link.uri}
     )
@@ -223,5 +225,5 @@ def _with(link: Link, **parameters: str) -> Link:
 
 
 def _reject(link: Link, error: RasterError) -> Rejection:
-    message = f"{error.message}; what it leads to is not imported"
+    message = f"{error.message}; its links are not followed"
     return Rejection(shown_uri(link.uri), error.code, message)

@@ -1,4 +1,4 @@
-"""Documents of a STAC catalogue: read once each, within limits of size, number and place."""
+"""Reads the documents of a STAC catalogue, within limits of size and location."""
 
 import json
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Link:
-    """Where a document is, and how to ask for it."""
+    """The URI of a document, and how to request it."""
 
     uri: str
     body: Document | None = None
-    """What is posted; None for a GET."""
+    """The body of a POST; None for a GET."""
 
     @property
     def key(self) -> bytes:
-        """Tells whether two links lead to the same document."""
+        """The same for two links if they lead to the same document."""
         text = (
             self.uri if self.body is None else f"{self.uri} {json.dumps(self.body, sort_keys=True)}"
         )
@@ -34,7 +34,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Page:
-    """A document that was read."""
+    """A document with its link."""
 
     link: Link
     document: Document
@@ -48,7 +48,7 @@ class Page:
         ]
 
     def target(self, link: Document) -> Link:
-        """Return where a link object leads to; a POST may repeat the body of this page."""
+        """Return the target of a link object; a POST may repeat the body of this page."""
         uri = resolve_link(self.link.uri, link["href"]).partition("#")[0]
         if str(link.get("method", "GET")).upper() != "POST":
             return Link(uri)
@@ -60,7 +60,7 @@ class Page:
 
 
 class DocumentReader:
-    """Reads the documents of one catalogue: below the roots, and what lies where the catalogue begins."""
+    """Reads the documents of one catalogue that lie below the roots, or beside the start of the catalogue."""
 
     def __init__(self, start: str, roots: Sequence[Root], most: int) -> None:
         """`most` is the number of bytes of the largest document."""
@@ -68,9 +68,9 @@ class DocumentReader:
         self._most = most
 
     def read(self, link: Link) -> Page:
-        """Return a document. Raises a RasterError, also for what is not a JSON object.
+        """Read a document. Raises a RasterError, including one for a document that is not a JSON object.
 
-        Raises TransientError where a bucket does not answer.
+        Raises TransientError if a bucket does not answer.
         """
         body = None if link.body is None else json.dumps(link.body).encode()
         uri, data = read_document(link.uri, self._roots, self._most, body)
@@ -79,11 +79,11 @@ class DocumentReader:
         except (ValueError, RecursionError) as error:
             raise NotSTAC(f"it is not JSON ({str(error)[:100]})") from error
         if not isinstance(document, dict):
-            raise NotSTAC("it is JSON, but not an object as STAC has it")
+            raise NotSTAC("it is JSON, but not an object")
         return Page(Link(uri, link.body), document)
 
     def read_first(self, link: Link) -> Page:
-        """Return the document that a person named. Raises CatalogueError."""
+        """Read the document that the user gave. Raises CatalogueError."""
         try:
             return self.read(link)
         except RasterError as error:
@@ -91,19 +91,19 @@ class DocumentReader:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return what JSON in UTF-8 says, with the numbers that JSON does not have, such as NaN. Raises ValueError.
+    """Parse JSON in UTF-8; accept NaN and Infinity too, which the standard does not have. Raises ValueError.
 
-    Texts with half a character, which nothing can store, are an error.
+    A text with half of a surrogate pair is an error, because it cannot be stored.
     """
     text = data.decode("utf-8-sig")
-    found = json.loads(text)
+    value = json.loads(text)
     if "\\ud" in text or "\\uD" in text:
-        json.dumps(found, ensure_ascii=False).encode()
-    return found
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def objects_in(document: Document, name: str) -> list[Document]:
-    """Return the objects in a list of a document; none where it is something else."""
+    """Return the objects in a list of a document; none if the value is not a list."""
     values = document.get(name)
     return (
         [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
@@ -111,13 +111,13 @@ def objects_in(document: Document, name: str) -> list[Document]:
 
 
 def object_in(document: Document, name: str) -> Document:
-    """Return an object of a document; an empty one where it is something else."""
+    """Return an object of a document; an empty one if the value is not an object."""
     value = document.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def text_in(document: Document, name: str) -> str:
-    """Return a text of a document without control characters; empty where it is something else."""
+    """Return a text of a document without control characters; empty if the value is not a text."""
     value = document.get(name)
     return printable(value) if isinstance(value, str) else ""
 

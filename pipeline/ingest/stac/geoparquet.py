@@ -1,4 +1,4 @@
-"""Items of a STAC GeoParquet file, read batch by batch; of a remote file by ranges."""
+"""Reads the items of a STAC GeoParquet file batch by batch; a remote file is read by byte ranges."""
 
 import io
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupErro
 """What pyarrow raises for odd files, also for texts that are not UTF-8 and times that Python does not have."""
 _BUFFER_BYTES = 2**20
 _SECONDS = 60.0
-"""For one range of a remote file."""
+"""Time limit for one range of a remote file."""
 
 
 class RangeFile(io.RawIOBase):
-    """A remote file that is read by ranges. Each range must be of the version that was listed."""
+    """A remote file that is read by byte ranges; each range must be from the listed version of the file."""
 
     def __init__(self, file: StoredFile) -> None:
         self._file, self._position = file, 0
@@ -39,17 +39,17 @@ class RangeFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to another place."""
+        """Move to another position."""
         starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}
         self._position = max(0, starts[whence] + offset)
         return self._position
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, as far as the file goes. Raises the errors of `RangeReader.get`."""
+        """Fill a buffer, up to the end of the file. Raises the errors of `RangeReader.get`."""
         stop = min(self._position + len(buffer), self._file.size)
         if self._position >= stop:
             return 0
@@ -64,19 +64,19 @@ class ItemTable:
     """A STAC GeoParquet file."""
 
     def __init__(self, file: StoredFile) -> None:
-        """Read the schema. Raises CatalogueError for what is not STAC GeoParquet, and the errors of reading."""
+        """Read the schema. Raises CatalogueError if it is not STAC GeoParquet, and the errors of reading."""
         self._file = file
         with ExitStack() as stack:
             schema = self._open(stack).schema_arrow
         names = schema.names
         if "assets" not in names or not _holds_assets(schema.field("assets").type):
             raise CatalogueError(
-                f"{file.uri} is Parquet, but its column `assets` is not that of STAC GeoParquet [not_stac]"
+                f"{file.uri} is Parquet, but has no column `assets` as in STAC GeoParquet [not_stac]"
             )
         self._names = [name for name in (*_COLUMNS, _UNKNOWN) if name in names]
 
     def items(self) -> Iterator[Document | Rejection]:
-        """Yield what items state of their files; a rejection where reading ends early."""
+        """Yield the items; yield a rejection if reading ends early."""
         try:
             with ExitStack() as stack:
                 batches = self._open(stack).iter_batches(_ROWS, columns=self._names)
@@ -101,14 +101,14 @@ class ItemTable:
 
 
 def _holds_assets(kind: pa.DataType) -> bool:
-    """Whether a column of this type has the assets of an item by their names."""
+    """Return whether a column of this type maps names to the assets of an item."""
     return isinstance(kind, pa.StructType) or (
         isinstance(kind, pa.MapType) and kind.key_type == pa.string()
     )
 
 
 def _plain(batch: pa.RecordBatch) -> pa.Table:
-    """Return a table whose times have microseconds, as those of Python do."""
+    """Return a table whose times have microseconds, the resolution of Python's datetime."""
     table = pa.Table.from_batches([batch])
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
@@ -118,7 +118,7 @@ def _plain(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _item(row: dict[str, Any]) -> Document:
-    """Return a row as an item of JSON, without what is null."""
+    """Return a row as a JSON item without null values."""
     assets = row.get("assets")
     pairs = assets.items() if isinstance(assets, dict) else assets or ()
     times = {name: _text(row.get(name)) for name in ("datetime", "start_datetime")}

@@ -1,4 +1,4 @@
-"""Registers the GeoTIFFs of a STAC catalogue: the walk lists them, and the rest is an ordinary run."""
+"""Registers the GeoTIFFs of a STAC catalogue: traversing the catalogue lists them; the rest is an ordinary run."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,27 +50,27 @@ if TYPE_CHECKING:
     from pipeline.ingest.stac.geoparquet import ItemTable
 
 GEOPARQUET = (".parquet", ".geoparquet")
-"""Endings of the names of GeoParquet files."""
+"""File name suffixes of GeoParquet files."""
 REQUESTS_AT_ONCE = 16
 FILES_AHEAD = 64
 MOST_REFUSED = 1000
-"""Files that may be refused before one is found."""
+"""Maximum number of rejected files before the first usable one."""
 MOST_UNREACHABLE = 30
-"""Files in a row whose servers do not answer."""
+"""Maximum number of successive files whose servers do not answer."""
 
 
 @dataclass
 class StacImport:
-    """A STAC catalogue whose first document is read, and the definition of its files."""
+    """A STAC catalogue with its first document, and the definition of its files."""
 
     definition: ImportDefinition
     first: Page
     choice: Choice
     most_bytes: int
     named_roots: Sequence[Root]
-    """The roots that a setting names."""
+    """The roots of the setting `RASTERSOURCES_ROOTS`."""
     table: "ItemTable | None" = None
-    """The items of a GeoParquet file, whose first document is empty."""
+    """The items of a GeoParquet file; then the first document is empty."""
     found: Found = field(default_factory=Found)
     """What was found so far."""
 
@@ -80,9 +80,9 @@ class StacImport:
         return self.definition.id
 
     def listed(self, _roots: Sequence[Root]) -> Iterator[ListedItem]:
-        """Yield the files, and a rejection of what cannot be used.
+        """Yield the files, and a rejection for each unusable file or document.
 
-        Raises CatalogueError where nothing may be read, TransientError where servers do not answer.
+        Raises CatalogueError if no file may be read, TransientError if servers do not answer.
         """
         roots = roots_for(self.first.link.uri, self.named_roots)
         reader = DocumentReader(self.first.link.uri, roots, self.most_bytes)
@@ -95,9 +95,9 @@ class StacImport:
 
 
 def roots_for(start: str, named: Sequence[Root]) -> Sequence[Root]:
-    """Return the roots for what a catalogue leads to: those that a setting names, else what whoever wrote it owns.
+    """Return the roots for the links of a catalogue: those of the settings, else what its author owns.
 
-    One in a folder may lead to all folders and buckets, one in a bucket to its bucket, one of the web nowhere.
+    A catalogue in a folder may link to all folders and buckets, one in a bucket to its bucket, one on the web nowhere.
     """
     if named or start.startswith(WEB):
         return named
@@ -111,14 +111,14 @@ def open_import(
     roots: Sequence[Root],
     most_bytes: int,
 ) -> StacImport:
-    """Read the first document of a catalogue; `fields` are those of its definition, None for those not given.
+    """Read the first document of a catalogue; `fields` are those of its definition, with None for omitted ones.
 
-    Raises CatalogueError, or TransientError where a bucket does not answer.
+    Raises CatalogueError, or TransientError if a bucket does not answer.
     """
     uri = document_uri(name)
-    given = {name: value for name, value in fields.items() if value is not None}
+    present_fields = {name: value for name, value in fields.items() if value is not None}
     definition = ImportDefinition.make(
-        {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **given}
+        {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **present_fields}
     )
     if urlsplit(uri).path.lower().endswith(GEOPARQUET):
         first = Page(Link(uri), {})
@@ -127,15 +127,15 @@ def open_import(
     first = reader.read_first(Link(uri))
     if not kind_of(first.document):
         raise CatalogueError(
-            f"{uri} is JSON, but not a catalogue, collection or item of STAC; "
-            "name a catalog.json, the landing page of a STAC API, or a list of items [not_stac]"
+            f"{uri} is JSON, but not a STAC catalogue, collection or item; "
+            "give a catalog.json, the landing page of a STAC API, or a list of items [not_stac]"
         )
     return StacImport(definition, first, choice, most_bytes, roots)
 
 
 def open_table(uri: str) -> "ItemTable":
-    """Return the items of a GeoParquet file that a person named. Raises CatalogueError."""
-    # Other catalogues need no pyarrow, which takes longer to import than most commands run.
+    """Open the GeoParquet file that the user gave. Raises CatalogueError."""
+    # Other catalogues do not need pyarrow, and importing it takes longer than most commands.
     from pipeline.ingest.stac.geoparquet import ItemTable
 
     file = FileFinder(AllowedRoots([home_of(uri)])).find(literal_location(uri))
@@ -145,7 +145,7 @@ def open_table(uri: str) -> "ItemTable":
 
 
 def default_id(uri: str) -> str:
-    """Return the id of the definition of a catalogue, the same for every import of it."""
+    """Return the definition id of a catalogue; it is the same for every import of that catalogue."""
     path = uri.partition("?")[0].rstrip("/")
     words = re.sub(r"[^A-Za-z0-9]+", "-", path.partition("://")[2]).strip("-")
     digest = blake2b(path.encode(errors="surrogateescape"), digest_size=4).hexdigest()
@@ -153,7 +153,7 @@ def default_id(uri: str) -> str:
 
 
 def import_stac(context: RunContext, files: StacImport) -> RunOutcome:
-    """Register the files of a catalogue; leave alone what is registered and no longer in it."""
+    """Register the files of a catalogue; keep registered files that are no longer in it."""
     return run_steps(context, files.id, partial(_steps, files=files))
 
 
@@ -167,7 +167,7 @@ def _steps(context: RunContext, row: SyncRun, files: StacImport) -> Steps:
 def plan_import(
     engine: Engine, files: StacImport, options: RunOptions, progress: ProgressReporter
 ) -> Plan:
-    """Return what an import would do. Raises CatalogueError where its owner does not exist."""
+    """Return what an import would do. Raises CatalogueError if its owner does not exist."""
     if not options.create:
         find_owner(engine, files.definition)
     plan, deleted = Plan(files.id), find_deleted_groups(engine, files.id)
@@ -180,10 +180,10 @@ def plan_import(
 def find_assets(
     assets: Iterable[Asset | Rejection], finder: FileFinder, threads: Executor
 ) -> Iterator[ListedItem]:
-    """Yield the file of each asset in order, or a rejection; servers are asked for several at once."""
+    """Yield the file of each asset in order, or a rejection; several servers are asked at once."""
 
     def prepare(asset: Asset | Rejection) -> tuple[Asset | Rejection, ListedItem | None]:
-        """Find files of this machine in this thread."""
+        """Look up local files in this thread."""
         if isinstance(asset, Rejection):
             return asset, asset
         local = not (asset.location.on_web or asset.location.in_bucket)
@@ -200,21 +200,21 @@ def find_assets(
 
 
 def stop_if_hopeless(items: Iterable[ListedItem]) -> Iterator[ListedItem]:
-    """Yield the items; raise CatalogueError where only refusals come, TransientError where servers do not answer."""
-    refused, unreachable, found = 0, 0, False
+    """Yield the items; raise CatalogueError if all are rejections, TransientError if servers do not answer."""
+    refused, unreachable, any_found = 0, 0, False
     for item in items:
-        found = found or isinstance(item, StoredFile)
+        any_found = any_found or isinstance(item, StoredFile)
         if isinstance(item, Rejection):
             refused += 1
             unreachable = unreachable + 1 if item.code == Unreachable.code else 0
             if unreachable >= MOST_UNREACHABLE:
                 raise TransientError(
-                    f"{MOST_UNREACHABLE} files after each other cannot be reached, the last one {item.uri}: "
+                    f"{MOST_UNREACHABLE} successive files cannot be reached, the last one is {item.uri}: "
                     f"{item.message}; run the same command again later"
                 )
-            if refused >= MOST_REFUSED and not found:
+            if refused >= MOST_REFUSED and not any_found:
                 raise CatalogueError(
-                    f"none of the first {MOST_REFUSED} files can be used, the last one {item.uri}: {item.message}"
+                    f"none of the first {MOST_REFUSED} files can be used, the last one is {item.uri}: {item.message}"
                 )
         else:
             unreachable = 0

@@ -155,7 +155,7 @@ def test_an_error_names_another_config_with_a_definition_of_the_same_id(
         works.append(definition_files([config.parent]))
     run = run_context(engine, pool.read)
     single_report(sync_all(run, works[:1], configs[0]))
-    message = f"synced from {configs[0]}, which is still there; give one of the two another id"
+    message = f"synced from {configs[0]}, which still exists; give one of the two another id"
     assert message in (
         plan_of(engine, works[1], configs[1], RunOptions(), SilentReporter()).refusal or ""
     )
