@@ -20,7 +20,7 @@ def check_assigned_values(
 ) -> AssignedValues:
     """Return checked values of the command line. Raises CatalogueError, beginning with the name of the wrong value."""
     if override and crs is None:
-        raise CatalogueError("crs_override: works only together with crs; give crs too")
+        raise CatalogueError("crs_override: needs crs; give crs too")
     values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
     for name, normalize in (("crs", normalize_crs), ("nodata", normalize_nodata)):
         value = values[name]

@@ -64,8 +64,8 @@ def test_problems_are_named_with_what_to_do(tmp_path: Path, database_url: str) -
     )
     problems = {name for name, texts in findings.items() if texts[0][0] == "problem"}
     assert problems == {"database", "roots", "uploads", "prefect"}
-    assert "mount it, or take it out" in findings["roots"][0][1]
-    assert "make room" in findings["uploads"][0][1]
+    assert "mount it, or remove it" in findings["roots"][0][1]
+    assert "delete files, or lower" in findings["uploads"][0][1]
     assert "start it, or correct the variable" in findings["prefect"][0][1]
 
 

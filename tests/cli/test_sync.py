@@ -87,7 +87,7 @@ def test_plan_returns_2_while_there_is_work_and_0_afterwards(folder: Path, comma
 def test_sync_runs_named_definitions_and_reports_unknown_ones(folder: Path, command: Any) -> None:
     assert "6 registered" in command("sync", "two", "--create").stdout
     failed = command("sync", "three", status=1)
-    assert 'there is no definition "three"; there are: one, two' in failed.stderr
+    assert 'there is no definition "three"; choose one of: one, two' in failed.stderr
 
 
 def test_a_definition_that_fails_does_not_stop_the_sync_of_others(

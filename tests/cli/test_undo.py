@@ -58,7 +58,7 @@ def test_without_yes_undo_shows_and_changes_nothing(
     assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be removed")
     assert re.fullmatch(r"kept: raster source \S+ mine: a user changed it since", second)
     refusal = command(database_url, "undo", run_id, status=1)
-    assert "give --yes" in refusal
+    assert "use --yes" in refusal
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
 
 

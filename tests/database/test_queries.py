@@ -91,7 +91,7 @@ def test_each_statement_needs_a_name_of_its_own(
     (folder / "topic.sql").write_text(content)
     monkeypatch.setattr(module, "FOLDER", folder)
     queries.cache_clear()
-    with pytest.raises(ValueError, match="one name of its own"):
+    with pytest.raises(ValueError, match="a unique name"):
         queries("topic")
     queries.cache_clear()
 

@@ -143,7 +143,7 @@ def test_files_that_are_not_one_mosaic_are_refused(catalogue: Catalogue, tmp_pat
         catalogue.folder / "open" / "up.tif", transform=Affine(10, 0, 0, 0, 10, 0)
     )
     catalogue.register("up", south_up)
-    with pytest.raises(CatalogueError, match="north above"):
+    with pytest.raises(CatalogueError, match="north-up"):
         catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["up"])
     assert not list(tmp_path.glob("*.gpkg"))
 

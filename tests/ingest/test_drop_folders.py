@@ -434,7 +434,7 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
     assert f"rejected {file_uri(site.refused / 'unknown.tif')}: no raster source" in printed
     assert "1 registered, 0 unchanged, 1 rejected" in printed
     assert "0 registered, 0 unchanged, 0 rejected" in command("sync", status=0)
-    assert 'there is no definition "x"; there are: drop' in command("sync", "x", status=1)
+    assert 'there is no definition "x"; choose one of: drop' in command("sync", "x", status=1)
     states = rows(
         site.engine, "SELECT definition, state, registered, reasons FROM sync_runs ORDER BY id"
     )

@@ -276,7 +276,7 @@ def test_holes_of_a_sparse_file_are_zeros_as_in_gdal(tmp_path: Path) -> None:
         (["--crs", "EPSG:1"], "crs: EPSG:1 is not a CRS that PROJ knows"),
         (["--crs", "RD"], "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
         (["--nodata", "much"], "nodata: is not a number"),
-        (["--crs-override"], "crs_override: works only together with crs; give crs too"),
+        (["--crs-override"], "crs_override: needs crs; give crs too"),
     ],
 )
 def test_wrong_arguments_give_one_sentence(
