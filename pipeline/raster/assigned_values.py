@@ -16,13 +16,11 @@ from pipeline.raster.placement.operations import list_candidates
 
 
 def require_usable(code: str) -> None:
-    """Raise CatalogueError for the code of a CRS that does not lead to the earth."""
+    """Raise CatalogueError for a CRS code that is unknown or cannot be transformed to WGS 84."""
     try:
         list_candidates(horizontal_crs(_wkt(code)), "lizard")
     except CRSError as error:
-        raise CatalogueError(
-            f"{code} is not a CRS that PROJ knows; check its authority and its code"
-        ) from error
+        raise CatalogueError(f"PROJ has no CRS {code}; check the authority and the code") from error
     except UnsupportedCRS as error:
         raise CatalogueError(f"{code} cannot be used: {error.message}") from error
 
@@ -35,7 +33,7 @@ def _wkt(code: str) -> str:
 def assign_values(description: Description, assigned: AssignedValues) -> Description:
     """Return the description with the assigned values that the file lacks, and with warnings about them.
 
-    A CRS of the file, usable or not, is replaced only where the assigned one overrides it.
+    A CRS of the file, even an unusable one, is replaced only if the assigned CRS overrides it.
     """
     if assigned.crs is not None:
         description = _assign_crs(description, assigned, assigned.crs)
@@ -54,7 +52,7 @@ def _assign_crs(description: Description, assigned: AssignedValues, code: str) -
         text = f"the CRS of the file, {_label(own)}, is replaced by {code} of {assigned.by}"
         warning = "crs_overridden", text
     elif own.wkt is None:
-        return description  # the file is rejected when it is placed
+        return description  # the file will be rejected when it is placed
     else:
         text = f"the file keeps its own CRS, {_label(own)}; {code} of {assigned.by} is not used"
         return _warn(description, "crs_kept", text)
@@ -65,7 +63,7 @@ def _assign_crs(description: Description, assigned: AssignedValues, code: str) -
 
 
 def _are_same(own: str, assigned: str) -> bool:
-    """Return whether the two are one CRS; false where one cannot be used."""
+    """Return whether the two are the same CRS; False if one of them is unusable."""
     try:
         return horizontal_crs(own).is_same(horizontal_crs(assigned))
     except UnsupportedCRS:
@@ -88,7 +86,7 @@ def _assign_nodata(description: Description, assigned: AssignedValues, text: str
         message = f"the file keeps its own nodata; {nodata.value} of {assigned.by} is not used"
         return _warn(description, "nodata_kept", message)
     if any(band.warnings for band in description.nodata):
-        return description  # a warning tells that the file's own nodata is unreadable
+        return description  # there is a warning that the file's own nodata is unreadable
     if nodata.warnings:
         message = f"the file has no nodata; that of {assigned.by} is not used: {nodata.warnings[0].message}"
         return _warn(description, "nodata_not_assigned", message)

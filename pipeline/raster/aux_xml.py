@@ -1,4 +1,4 @@
-"""Reads the sidecar x.tif.aux.xml: the values in it that replace those of the file, as in GDAL."""
+"""Reads the sidecar x.tif.aux.xml: the values in it that replace those of the file, as GDAL does."""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _UNREADABLE = (NotAFile, NotFound, PermissionDenied, Unreadable, OSError, Elemen
 
 @dataclass(frozen=True)
 class AuxXML:
-    """The contents of an .aux.xml sidecar that precede the file's own tags."""
+    """The contents of an .aux.xml sidecar that take precedence over the tags of the file."""
 
     crs: bool = False
     """Whether it names a CRS, readable or not."""
@@ -27,14 +27,14 @@ class AuxXML:
     control_points: bool = False
     area_or_point: str | None = None
     nodata: Mapping[int, str] = field(default_factory=dict)
-    """Band, from 1, to the text of its nodata value."""
+    """Band, counted from 1 -> text of its nodata value."""
     warnings: tuple[RasterWarning, ...] = ()
 
 
 def read_aux_xml(open_file: OpenFile, budget: Budget) -> AuxXML:
-    """Read the sidecar; one that is not XML is hidden from GDAL and becomes a warning.
+    """Read the sidecar. If it is not XML, hide it from GDAL and return a warning.
 
-    Raises OverBudget for a sidecar larger than a tag may be, UnsupportedCRS where its CRS names a path.
+    Raises OverBudget for a sidecar larger than a tag may be, UnsupportedCRS if its CRS names a path.
     """
     name = f"{open_file.stored.name}.aux.xml".lower()
     for sidecar in open_file.stored.sidecars:
@@ -48,11 +48,11 @@ def _parse_sidecar(open_file: OpenFile, name: str, budget: Budget) -> AuxXML:
         reader = open_file.sidecar(name)
         require_small_sidecar(name, reader.size, budget)
         text = reader.read(0, reader.size, reader.size)
-        # expat limits the growth of entities, and the budget limits the rest.
+        # expat limits the expansion of entities, and the budget limits the size.
         root = ElementTree.fromstring(text)  # noqa: S314
         crs_texts = [*_crs_texts(text)]
     except _UNREADABLE as error:
-        open_file.hide_sidecar(name)  # GDAL may read a part of it
+        open_file.hide_sidecar(name)  # GDAL may read parts of it
         warning = RasterWarning("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
         return AuxXML(warnings=(warning,))
     for crs_text in crs_texts:
@@ -80,9 +80,9 @@ def _parse_sidecar(open_file: OpenFile, name: str, budget: Budget) -> AuxXML:
 
 
 def _crs_texts(text: bytes) -> Iterator[str]:
-    """Yield every text that GDAL may take for a CRS: GDAL ignores encodings, entities and the case of names.
+    """Yield every text that GDAL may parse as a CRS; GDAL ignores encodings, entities and the case of names.
 
-    Raises ParseError for XML in which GDAL may see other elements.
+    Raises ParseError for XML in which GDAL may find other elements.
     """
     if b"<!DOCTYPE" in text.upper():
         raise ElementTree.ParseError("it has a document type, which GDAL does not write")

@@ -1,7 +1,7 @@
 """Finds contradictions between a file and its sidecars, and warns about the values that were not used.
 
-GDAL itself computes the other place or CRS: the file is opened again without the sidecar, or with its world file
-alone. Files without sidecars are not opened again.
+GDAL itself computes the other place or CRS: the file is opened again without the sidecar, or only with its world file.
+Files without sidecars are not opened again.
 """
 
 from collections.abc import Iterator
@@ -32,27 +32,27 @@ from pipeline.raster.tiff import MODEL_TRANSFORMATION
 Points = npt.NDArray[np.float64]
 
 _TOLERANCE = 0.1
-"""Pixels by which two grids may differ anywhere; less is rounding."""
+"""Maximum difference of two grids in pixels, to allow for rounding."""
 
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """An open file, and the place that was used."""
+    """An open file, and its place."""
 
     header: Header
     description: Description
-    """From the file and its sidecars, without assigned values."""
+    """The description from the file and its sidecars, without assigned values."""
     georeference: Georeference
 
     @property
     def origin(self) -> str:
-        """The origin of the grid, as in the provenance."""
+        """The provenance of the grid."""
         return self.description.provenance.get("transform", "GDAL")
 
 
 @dataclass(frozen=True)
 class _Alternative:
-    """What GDAL reads of a file from a limited choice of sources."""
+    """The grid and the CRS that GDAL reads when its sources are restricted."""
 
     transform: Affine | None = None
     wkt: str | None = None
@@ -74,7 +74,7 @@ def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
 
 
 def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
-    """Read grid and CRS again from some of GDAL's GDAL_GEOREF_SOURCES."""
+    """Read grid and CRS again, only from these sources (GDAL_GEOREF_SOURCES)."""
     open_file = file.header.open_file
     with suppress(RasterError), open_dataset(open_file, sources=sources) as (dataset, _):
         return _Alternative(read_transform(dataset), read_file_crs(dataset, named=True).wkt)
@@ -82,7 +82,7 @@ def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
 
 
 def _grid_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterWarning]:
-    """Warn about other grids: in the file's tags, in a second tag or in a world file."""
+    """Warn about other grids: in the tags of the file, in a second tag or in a world file."""
     if file.header.aux_xml.transform:
         yield from _other_grid(file, grid_origin(file.header.main) or "own tags", own.transform)
     elif grid_origin(file.header.main) == SCALE and MODEL_TRANSFORMATION in file.header.main:
@@ -106,18 +106,18 @@ def _other_grid(file: PlacedFile, origin: str, other: Affine | None) -> Iterator
 
 
 def _largest_distance(transform: Affine, points: Points, targets: Points) -> float:
-    """Return the largest distance of transformed points from their targets; NaN where one is not finite."""
+    """Return the largest distance of transformed points from their targets; NaN if a point is not finite."""
     with np.errstate(all="ignore"):
         x, y = transform @ tuple(points.T)
         return float(np.hypot(x - targets[:, 0], y - targets[:, 1]).max())
 
 
 def _tie_point_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterWarning]:
-    """Warn where tie points do not lie on the grid of the file's own tags."""
+    """Warn if tie points do not lie on the grid of the file's own tags."""
     points = tie_points(file.header.main)
     origin = grid_origin(file.header.main)
     grid = own.transform if file.header.aux_xml.transform else file.georeference.transform
-    # A scale takes its place from the first tie point.
+    # A scale uses the first tie point for its place.
     if origin is None or len(points) < (2 if origin == SCALE else 1):
         return
     if grid is None or grid.is_degenerate:
@@ -130,7 +130,7 @@ def _tie_point_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterW
 
 
 def _control_point_warnings(file: PlacedFile) -> Iterator[RasterWarning]:
-    """Warn about control points beside the used grid, which GDAL does not always report."""
+    """Warn about control points that were not used because there is a grid; GDAL does not always report them."""
     placed = file.description.placement.grid.transform is not None
     has_own = grid_origin(file.header.main) is None and len(tie_points(file.header.main)) > 0
     if file.header.aux_xml.control_points and placed:

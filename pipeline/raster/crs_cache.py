@@ -1,7 +1,7 @@
-"""Remembers the CRS of GeoTIFF keys, so that GDAL interprets equal keys once.
+"""Caches the CRS of GeoTIFF keys, so that GDAL interprets equal keys once.
 
-Interpreting a CRS takes GDAL a millisecond, more than all its other work on a small file. The files of a folder mostly
-have the same keys.
+GDAL takes a millisecond to interpret a CRS, more than for the rest of a small file. The files of a folder usually have
+the same keys.
 """
 
 from pipeline.raster.grid_tags import placement_from_tags
@@ -12,7 +12,7 @@ _MAX_ENTRIES = 256
 
 
 class CRSCache:
-    """The CRSs that GDAL made of GeoTIFF keys before."""
+    """A cache from GeoTIFF keys to the CRS that GDAL made from them."""
 
     def __init__(self) -> None:
         self._by_keys: dict[
@@ -20,12 +20,12 @@ class CRSCache:
         ] = {}
 
     def find(self, main: Directory) -> Placement | None:
-        """Return the placement of a raster with a plain grid and cached keys; None for others."""
+        """Return the placement of a raster with a simple grid and cached keys; None for others."""
         cached = self._by_keys.get(main.geo_tags)
         return None if cached is None else placement_from_tags(main, *cached)
 
     def store(self, main: Directory, placement: Placement) -> None:
-        """Store the CRS and the warnings that belong to the keys of this file."""
+        """Store the CRS and the warnings for the keys of this file."""
         if len(self._by_keys) >= _MAX_ENTRIES:
             self._by_keys.clear()
         self._by_keys[main.geo_tags] = (placement.crs, placement.warnings)

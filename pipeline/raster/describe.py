@@ -1,4 +1,4 @@
-"""Describes an open GeoTIFF: its grid, CRS, bands and times, from the file and its sidecars."""
+"""Describes an open GeoTIFF, with its sidecars: grid, CRS, bands and times."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,13 +44,13 @@ _DTYPES = {
     )
 }
 _WHOLE_BITS = (8, 16, 32, 64, 128)
-"""Bits per sample that a numpy type has."""
+"""The numbers of bits per sample for which numpy has a type."""
 _FLOAT = 3
-"""Value of SampleFormat (TIFF 6.0)."""
+"""The value of SampleFormat for floating-point pixels (TIFF 6.0)."""
 
 _ACQUIRED = "ACQUISITIONDATETIME"
 _EPOCH = "1970-01-01 00:00:00"
-"""GDAL's value for a time in a satellite product's metadata that it cannot read."""
+"""GDAL's value for an unreadable time in the metadata of a satellite product."""
 _LOCAL_CRS = ("ENGCRS", "LOCAL_CS")
 
 
@@ -70,16 +70,16 @@ class Description(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file says of its pixels and bands, as GDAL reads it."""
+    """Facts about pixels and bands, as GDAL reads them."""
 
     dtype: str
     """numpy code."""
     nodata: Sequence[float | None]
     """One for each band."""
     metadata: dict[str, str]
-    """Of the file as a whole."""
+    """Metadata of the whole file."""
     imagery: dict[str, str]
-    """Those in the domain IMAGERY."""
+    """Metadata in the domain IMAGERY."""
     bands: Sequence[dict[str, str]]
     """Metadata of each band."""
     descriptions: tuple[str | None, ...]
@@ -92,8 +92,8 @@ def describe_dataset(
 ) -> Description:
     """Describe the first image as GDAL reads it.
 
-    `sidecars` are the names of those that GDAL used. `placement` is the placement where it was known before, and the
-    dataset was opened without one. Raises UnsupportedDtype or UnsupportedCRS.
+    `sidecars` are the names of the sidecars that GDAL used. If the placement is known already, it is `placement`, and
+    the dataset was opened without grid and CRS. Raises UnsupportedDtype or UnsupportedCRS.
     """
     main = header.main
     dtype = _dtype(dataset, main)
@@ -105,7 +105,7 @@ def describe_dataset(
 def describe(
     facts: ImageFacts, header: Header, sidecars: Sequence[str], placement: Placement
 ) -> Description:
-    """Describe the first image; `sidecars` are the names of those that GDAL used."""
+    """Describe the first image; `sidecars` are the names of the sidecars that GDAL used."""
     main, aux_xml, dtype = header.main, header.aux_xml, facts.dtype
     area_or_point, metadata_warnings = read_area_or_point(main)
     nodata = _nodata(facts, main, aux_xml)
@@ -139,7 +139,7 @@ def describe(
 def _read_facts(
     dataset: DatasetReader, main: Directory, dtype: str, with_metadata: bool
 ) -> ImageFacts:
-    """Read facts from GDAL. rasterio leaves out metadata that are not UTF-8."""
+    """Read facts from GDAL; rasterio omits metadata that are not UTF-8."""
     metadata = dataset.tags()
     imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
     bands = [dataset.tags(index) if with_metadata else {} for index in dataset.indexes]
@@ -148,11 +148,11 @@ def _read_facts(
     try:
         descriptions = dataset.descriptions
     except UnicodeDecodeError:
-        text = "the descriptions of its bands are not UTF-8, and are left out"
+        text = "the descriptions of its bands are not UTF-8, and were ignored"
         warnings.append(RasterWarning("undecodable_descriptions", text))
     if GDAL_METADATA not in main and imagery.get(_ACQUIRED) == _EPOCH:
         del imagery[_ACQUIRED]
-        text = "a time in a sidecar is not in a form that GDAL reads, and is left out"
+        text = "a time in a sidecar is not in a form that GDAL can read, and was ignored"
         warnings.append(RasterWarning("unreadable_time", text))
     nodata = dataset.nodatavals
     return ImageFacts(dtype, nodata, metadata, imagery, bands, descriptions, tuple(warnings))
@@ -174,7 +174,7 @@ def _bit_depth_warnings(main: Directory) -> list[RasterWarning]:
     bits = main.integer(BITS_PER_SAMPLE, 1)
     if bits in _WHOLE_BITS:
         return []
-    text = f"its values take {bits} bits, and are read into a wider type"
+    text = f"its values have {bits} bits, and are read as a wider type"
     return [RasterWarning("bit_depth", text)]
 
 
@@ -192,7 +192,7 @@ def _key_warnings(keys: Keys, crs: FileCRS) -> tuple[RasterWarning, ...]:
     code = epsg_code(keys)
     if code is None or not crs.wkt:
         return ()
-    with suppress(RasterError):  # raised again when the raster is placed
+    with suppress(RasterError):  # it is raised again when the raster is placed
         return (*code_warnings(crs.wkt, code), *find_ignored_keys(keys, code))
     return ()
 
@@ -221,14 +221,14 @@ def _grid(dataset: DatasetReader) -> Grid:
 
 
 def read_transform(dataset: DatasetReader) -> Affine | None:
-    """Return the geotransform; None for the identity, which GDAL returns where there is none."""
+    """Return the geotransform; None for the identity, which GDAL returns if there is none."""
     return None if dataset.transform == Affine.identity() else dataset.transform
 
 
 def read_file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
     """Return the CRS of the grid, or of the control points. Raises UnsupportedCRS.
 
-    `named` tells whether the file or a sidecar names a CRS.
+    `named` means that the file or a sidecar names a CRS.
     """
     crs = dataset.crs or _control_points(dataset)[1]
     try:
@@ -249,7 +249,7 @@ def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], C
 
 
 def _nodata(facts: ImageFacts, main: Directory, aux_xml: AuxXML) -> tuple[Nodata, ...]:
-    """Return the nodata of each band: from the .aux.xml, the file's own tag, or by GDAL from another sidecar."""
+    """Return the nodata of each band: from the .aux.xml, the tag of the file, or (by GDAL) another sidecar."""
     own = main.text(GDAL_NODATA)
     by_text: dict[str | None, Nodata] = {}
     bands = []
@@ -273,7 +273,7 @@ def _nodata_warnings(nodata: Sequence[Nodata]) -> list[RasterWarning]:
 def _unused_nodata_warnings(
     main: Directory, aux_xml: AuxXML, nodata: Sequence[Nodata], dtype: str
 ) -> list[RasterWarning]:
-    """Return a warning where a sidecar replaces the file's own nodata by another value."""
+    """Return a warning if a sidecar replaces the file's own nodata by another value."""
     if not aux_xml.nodata:
         return []
     own = parse_nodata(main.text(GDAL_NODATA), dtype).value
@@ -292,7 +292,7 @@ def _time_tags(main: Directory, facts: ImageFacts) -> TimeTags:
         band_time(description, metadata, facts.metadata)
         for description, metadata in zip(facts.descriptions, facts.bands, strict=True)
     ]
-    # The first of each code is enough: a file may have ten thousand bands.
+    # Keep the first warning of each code, because a file may have ten thousand bands.
     warnings = {
         warning.code: warning
         for time in reversed((acquired, file, *bands))
@@ -337,7 +337,7 @@ def _nodata_origin(main: Directory, aux_xml: AuxXML, first: Nodata) -> str | Non
 
 
 def _sidecar_warnings(provenance: dict[str, str | None]) -> list[RasterWarning]:
-    """Return a warning for each value from a sidecar, since sidecars get lost or belong to another file."""
+    """Return a warning for each value from a sidecar, because sidecars may get lost or belong to another file."""
     return [
         RasterWarning(f"sidecar_{field}", f"its {name} comes from a {origin}")
         for field, name in (("transform", "place"), ("projection", "CRS"), ("fill_value", "nodata"))

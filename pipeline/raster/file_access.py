@@ -1,4 +1,4 @@
-"""Opens files of this machine for our own reading and for GDAL, which sees the file and its listed sidecars only."""
+"""Opens local files for our own code and for GDAL; GDAL sees only the file and its listed sidecars."""
 
 import os
 import stat
@@ -22,11 +22,11 @@ from pipeline.storage import (
 )
 
 _READ_AHEAD_BYTES = 16 * 1024
-"""Of a local file, of which a further read costs little."""
+"""Bytes to read ahead in a local file; few, because another read is cheap."""
 
 
 class FileReader(ByteReader, Protocol):
-    """Bytes that GDAL can read too, through a descriptor of this process."""
+    """The bytes of a file, which GDAL can read too through a descriptor of this process."""
 
     @property
     def descriptor(self) -> int:
@@ -40,11 +40,11 @@ class OpenFile(ABC):
     """Names of the sidecars that GDAL sees."""
 
     def __init__(self, stored: StoredFile, reader: FileReader, stack: ExitStack) -> None:
-        """`stored` is the file as it was listed; `stack` closes what is opened later."""
+        """`stored` is the listed file; `stack` closes everything that is opened later."""
         self.stored = stored
         self.reader = reader
         self.gdal_path = ""
-        """Where GDAL finds the file, with the visible sidecars alone beside it, after `prepare_for_gdal`."""
+        """The path of the file for GDAL, in a folder with only the visible sidecars; set by `prepare_for_gdal`."""
         self._stack = stack
         self._hidden: set[str] = set()
 
@@ -54,10 +54,10 @@ class OpenFile(ABC):
 
     @abstractmethod
     def require_unchanged(self) -> None:
-        """Raise FileChanged where the file or a sidecar is not as it was listed, or NotFound."""
+        """Raise FileChanged if the file or a sidecar changed since it was listed, NotFound if it was deleted."""
 
     def hide_sidecar(self, name: str) -> None:
-        """Hide a sidecar from GDAL; call it before `prepare_for_gdal`."""
+        """Hide a sidecar from GDAL; call this before `prepare_for_gdal`."""
         self._hidden.add(name)
 
     def prepare_for_gdal(
@@ -67,7 +67,7 @@ class OpenFile(ABC):
         *,
         mask: bool = False,
     ) -> None:
-        """Make available what GDAL reads for these directories and, with `mask`, of the .msk sidecar.
+        """Make the bytes available that GDAL reads for these directories and, with `mask`, of the .msk sidecar.
 
         Raises OverBudget, and the errors of opening a file.
         """
@@ -85,22 +85,22 @@ class OpenFile(ABC):
 
 
 class LocalByteReader:
-    """The bytes of a file of this machine."""
+    """The bytes of a local file."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
         self.size = size
 
     def read(self, position: int, least: int, most: int) -> bytes:
-        """Read at least `least` bytes, or all up to the end."""
+        """Read at least `least` bytes, or all bytes up to the end of the file."""
         return os.pread(self.descriptor, max(least, min(most, _READ_AHEAD_BYTES)), position)
 
 
 class OpenLocalFile(OpenFile):
-    """A file of this machine, read in place."""
+    """A local file, read in place."""
 
     def __init__(self, stored: StoredFile, reader: LocalByteReader, stack: ExitStack) -> None:
-        """Open the sidecars once, so that all readers see the same. Raises FileChanged unless they are as listed."""
+        """Open the sidecars once, so that all readers see the same bytes. Raises FileChanged if they changed."""
         super().__init__(stored, reader, stack)
         self._sidecars = {name: self._open(name) for name in stored.sidecars}
         self._require_as_listed()
@@ -113,8 +113,8 @@ class OpenLocalFile(OpenFile):
         return reader
 
     def require_unchanged(self) -> None:
-        """Compare all fingerprints again."""
-        # A file without a name cannot change: only the process that holds it can write it.
+        """Compare all fingerprints again. Raises FileChanged or NotFound."""
+        # An unnamed file cannot change, because only the process that holds it can write it.
         if self.stored.is_unnamed:
             return
         if current_fingerprint(self.stored) != self.stored.fingerprint:
@@ -133,7 +133,7 @@ class OpenLocalFile(OpenFile):
         return self.stored.path.with_name(name)
 
     def _require_as_listed(self) -> None:
-        """Compare the open sidecars with the listing: a link may point elsewhere since."""
+        """Compare the open sidecars with the listing, because a link may have been changed since."""
         parts = []
         for name, reader in self._sidecars.items():
             with suppress(OSError):
@@ -149,7 +149,7 @@ class OpenLocalFile(OpenFile):
 
 @contextmanager
 def open_local_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
-    """Open a file of this machine; raise FileChanged where it is not the one that was listed."""
+    """Open a local file; raise FileChanged if it is not the listed one."""
     with ExitStack() as stack:
         reader, status = open_reader(stored.real_path, stack)
         if own_fingerprint(status) != stored.own_fingerprint:
@@ -159,15 +159,15 @@ def open_local_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
 
 @contextmanager
 def open_unnamed_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
-    """Open a file that has no name, through the descriptor of the process that holds it.
+    """Open a file without a name, through the descriptor of the process that holds it.
 
-    Raises TransientError where that process, which must be of this user, has ended.
+    The process must belong to this user. Raises TransientError if it has ended.
     """
     try:
         descriptor = os.open(stored.real_path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise TransientError(
-            f"what was sent cannot be read ({error.strerror}); send it again"
+            f"the file that was sent cannot be read ({error.strerror}); send it again"
         ) from error
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
@@ -178,8 +178,8 @@ def open_unnamed_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
 def is_visible_to_gdal(stored: StoredFile, sidecar: str, *, mask: bool) -> bool:
     """Return whether GDAL may see a sidecar.
 
-    Of the TIFFs beside the file it sees the mask at most, since it would open the files that their metadata
-    name. The .aux of ERDAS needs a driver of its own.
+    Of TIFF sidecars it may see only the mask, because GDAL would open the files that their metadata name. The .aux of
+    ERDAS needs another driver.
     """
     name = sidecar.lower()
     if mask and name == f"{stored.name}.msk".lower():
@@ -188,7 +188,7 @@ def is_visible_to_gdal(stored: StoredFile, sidecar: str, *, mask: bool) -> bool:
 
 
 def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
-    """Raise OverBudget for a sidecar with metadata that is larger than a tag may be."""
+    """Raise OverBudget for a metadata sidecar that is larger than a tag may be."""
     if size > budget.tag_bytes and not name.lower().endswith(PIXEL_SIDECARS):
         raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
 
@@ -196,8 +196,7 @@ def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
 def open_reader(path: str | Path, stack: ExitStack) -> tuple[LocalByteReader, os.stat_result]:
     """Open a file for reading until the stack is closed; return its bytes and its status.
 
-    Never waits for a pipe and follows no link. Raises NotFound, PermissionDenied, NotAFile or
-    Unreadable.
+    It does not wait for a pipe and does not follow a link. Raises NotFound, PermissionDenied, NotAFile or Unreadable.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -207,5 +206,5 @@ def open_reader(path: str | Path, stack: ExitStack) -> tuple[LocalByteReader, os
     stack.callback(os.close, descriptor)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise NotAFile("this is a folder, pipe, socket or device; name a file")
+        raise NotAFile("this is a folder, pipe, socket or device; give a file")
     return LocalByteReader(descriptor, status.st_size), status

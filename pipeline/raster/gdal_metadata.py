@@ -1,4 +1,4 @@
-"""Reads the tag GDAL_METADATA, because GDAL does not report XML that it cannot read."""
+"""Reads the tag GDAL_METADATA, because GDAL does not report XML that it cannot parse."""
 
 from xml.etree import ElementTree
 
@@ -7,12 +7,12 @@ from pipeline.raster.tiff import GDAL_METADATA, Directory
 
 
 def read_area_or_point(main: Directory) -> tuple[str | None, tuple[RasterWarning, ...]]:
-    """Return AREA_OR_POINT, `Area` or `Point` or None, and a warning where the tag is not the XML that GDAL writes."""
+    """Return AREA_OR_POINT, `Area` or `Point` or None, and a warning if the tag is not the XML that GDAL writes."""
     text = (main.text(GDAL_METADATA) or "").strip()
     if not text:
         return None, ()
     try:
-        # expat limits the growth of entities, and the budget for one tag limits the rest.
+        # expat limits the expansion of entities, and the budget limits the size of the tag.
         root = ElementTree.fromstring(text)  # noqa: S314
     except ElementTree.ParseError as error:
         return _unreadable(f"is not XML ({error})")

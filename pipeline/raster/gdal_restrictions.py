@@ -1,4 +1,4 @@
-"""Restricts GDAL in this process to its GeoTIFF driver and to files of this machine."""
+"""Restricts GDAL in this process to its GeoTIFF driver and to local files."""
 
 import ctypes
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ _ALLOWED_DRIVERS = {"GTiff"}
 
 @contextmanager
 def restrict_gdal() -> Iterator[None]:
-    """Remove all other drivers and all virtual file systems, such as those of the network, within the block.
+    """Remove all other drivers and all virtual file systems, including those for networks, within the block.
 
-    Use it in a process with one thread that only reads: GDAL registers all drivers again for an `Env` of
-    rasterio that is not inside another one. Raises CatalogueError where GDAL keeps more than that.
+    Use it in a process with one thread that only reads, because GDAL registers all drivers again for an `Env` of
+    rasterio that is not inside another one. Raises CatalogueError if GDAL keeps other drivers or file systems.
     """
-    # rasterio's own library is linked to the right GDAL, wherever that is.
+    # rasterio's extension module is linked to the right GDAL library.
     gdal = ctypes.CDLL(_env.__file__)
     with Env() as environment:
         try:
@@ -32,8 +32,8 @@ def restrict_gdal() -> Iterator[None]:
             restricted = False
         if not restricted:
             raise CatalogueError(
-                f"GDAL {rasterio.__gdal_version__} cannot be kept to GeoTIFF files of this machine, so nothing is "
-                "read; install the version of rasterio in requirements.lock"
+                f"GDAL {rasterio.__gdal_version__} cannot be restricted to local GeoTIFF files, so no file is read; "
+                "install the version of rasterio in requirements.lock"
             )
         yield
 

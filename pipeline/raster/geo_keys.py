@@ -1,4 +1,4 @@
-"""Reads the GeoTIFF keys of a file, for what GDAL does not report of the CRS."""
+"""Reads the GeoTIFF keys of a file, for facts about the CRS that GDAL does not report."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -35,27 +35,27 @@ _PROJECTED, _GEOGRAPHIC = 1, 2
 _UNDEFINED = 0
 _SHORT = 3
 _MAX_EPSG_CODE = 32_766
-"""Greater codes are user-defined or of other authorities."""
+"""Larger codes are user-defined or belong to other authorities."""
 
 _PARAMETER_WORDS = {
     3078: "latitude", 3079: "latitude", 3080: "longitude", 3081: "latitude", 3082: "easting", 3083: "northing",
     3084: "longitude", 3085: "latitude", 3086: "easting", 3087: "northing", 3088: "longitude", 3089: "latitude",
     3090: "easting", 3091: "northing", 3092: "scale", 3093: "scale", 3095: "longitude",
 }  # fmt: skip
-"""Keys of a projection's parameters to a word in the EPSG name of the same parameter."""
+"""Key of a projection parameter -> a word in the EPSG name of that parameter."""
 _RADIANS = {9101: 1.0, 9102: pi / 180, 9105: pi / 200}
 _METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
-"""EPSG codes of units to their size in radians or metres."""
+"""EPSG code of a unit -> its size in radians (angles) or metres (lengths)."""
 _DEGREE = 9102
 _TOLERANCES = {"easting": 0.01, "northing": 0.01, "scale": 1e-6, "latitude": 1e-6, "longitude": 1e-6}  # fmt: skip
-"""Rounding of parameters: metres, a ratio and radians. A millionth of a radian is six metres."""
+"""Tolerances for rounding of parameters, in metres, as a ratio and in radians. 1e-6 radians are six metres."""
 
 Keys = Mapping[int, float | str]
-"""Key to value; an int where the value is in the directory itself."""
+"""Key -> value; an int if the value is in the key directory itself."""
 
 
 def read_keys(main: Directory) -> Keys:
-    """Return all keys with a value; of several doubles the first."""
+    """Return all keys with their values; of several doubles only the first."""
     if main.kind(GEO_KEY_DIRECTORY) != _SHORT:  # GDAL ignores a directory of another type
         return {}
     return _parse_keys(main.geo_tags)
@@ -63,7 +63,7 @@ def read_keys(main: Directory) -> Keys:
 
 @lru_cache(maxsize=256)
 def _parse_keys(geo_tags: tuple[str, bytes, bytes, bytes]) -> Keys:
-    """Parse rows of four after a header of four: key, tag of its value, number of values, value or index."""
+    """Parse the directory: a header of four numbers, then rows of key, tag of the value, count, and value or index."""
     order, raw, raw_doubles, raw_text = geo_tags
     text = decode_text(raw_text)
     rows = struct.unpack(f"{order}{len(raw) // 2}H", raw)
@@ -83,14 +83,14 @@ def _parse_keys(geo_tags: tuple[str, bytes, bytes, bytes]) -> Keys:
 
 
 def require_no_path_in_keys(main: Directory) -> None:
-    """Raise UnsupportedCRS where the text of the keys, in which GDAL may find WKT, names a path."""
+    """Raise UnsupportedCRS if the text of the keys names a path, because GDAL may parse it as WKT."""
     require_no_path(main.raw(GEO_ASCII_PARAMETERS).replace(b"\0", b"").decode("latin-1"))
 
 
 def names_crs(keys: Keys) -> bool:
-    """Return whether the keys name or describe a geographic or projected CRS, readable or not.
+    """Return whether the keys name or describe a geographic or projected CRS, even an unreadable one.
 
-    Keys that only tell areas from points do not, although GDAL makes an unnamed local CRS of them.
+    Keys that only distinguish areas from points do not, although GDAL makes an unnamed local CRS from them.
     """
     if any(GEODETIC_CRS <= key < _VERTICAL for key in keys):
         return True
@@ -98,7 +98,7 @@ def names_crs(keys: Keys) -> bool:
 
 
 def epsg_code(keys: Keys) -> int | None:
-    """Return the EPSG code of the CRS; None where the keys have none."""
+    """Return the EPSG code of the CRS; None if the keys have none."""
     model = keys.get(MODEL_TYPE)
     geographic = model == _GEOGRAPHIC or PROJECTED_CRS not in keys
     code = keys.get(GEODETIC_CRS if geographic and model != _PROJECTED else PROJECTED_CRS)
@@ -106,12 +106,12 @@ def epsg_code(keys: Keys) -> int | None:
 
 
 def is_point(keys: Keys) -> bool:
-    """Return whether pixels are points: the coordinates are those of the middle of a pixel."""
+    """Return whether pixels are points, so that coordinates are those of the centre of a pixel."""
     return keys.get(RASTER_TYPE) == _PIXEL_IS_POINT
 
 
 def find_ignored_keys(keys: Keys, code: int) -> Iterator[RasterWarning]:
-    """Yield a warning for keys that contradict the code of the CRS and that GDAL ignores silently."""
+    """Yield a warning for keys that contradict the code of the CRS; GDAL ignores them silently."""
     if keys.get(MODEL_TYPE) == _GEOGRAPHIC and PROJECTED_CRS in keys:
         text = (
             f"its keys call its CRS geographic, and name a projected one too; EPSG:{code} was used"
@@ -129,7 +129,7 @@ def find_ignored_keys(keys: Keys, code: int) -> Iterator[RasterWarning]:
 
 
 def _agrees(keys: Keys, key: int, code: int) -> bool:
-    """Return whether a parameter is one of the code's; also true where it cannot be compared."""
+    """Return whether a parameter equals that of the code; also True if it cannot be compared."""
     value, word = keys[key], _PARAMETER_WORDS[key]
     if not isinstance(value, float):
         return True
@@ -156,7 +156,7 @@ def _factors(units: Mapping[int, float], code: float | str) -> list[float]:
 
 @lru_cache(maxsize=256)
 def _official_parameters(code: int) -> tuple[dict[str, list[float]], float]:
-    """Return the projection's parameters of an EPSG code by word, in metres and radians, and its unit in metres."""
+    """Return word -> projection parameters of an EPSG code in metres and radians, and its unit in metres."""
     parameters: dict[str, list[float]] = {}
     with suppress(CRSError):
         crs = CRS.from_epsg(code)
@@ -168,7 +168,7 @@ def _official_parameters(code: int) -> tuple[dict[str, list[float]], float]:
             value = float(parameter.value) * parameter.unit_conversion_factor
             for word in _TOLERANCES:
                 if word in parameter.name.lower():
-                    # Some programs count longitudes from Greenwich whatever the prime meridian is.
+                    # Some programs write longitudes from Greenwich even with another prime meridian.
                     values = [value, value + shift] if word == "longitude" else [value]
                     parameters.setdefault(word, []).extend(values)
         return parameters, crs.axis_info[0].unit_conversion_factor

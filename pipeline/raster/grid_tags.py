@@ -1,4 +1,4 @@
-"""Reads the grid from the tags of a GeoTIFF, in the order of preference of GDAL."""
+"""Reads the grid from the tags of a GeoTIFF, in GDAL's order of preference."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from pipeline.raster.tiff import (
 SCALE = "tags ModelPixelScale and ModelTiepoint"
 MATRIX = "tag ModelTransformation"
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
-"""Suffixes of the sidecars that GDAL takes the grid from where no tag has it."""
+"""Suffixes of the sidecars from which GDAL reads the grid if no tag has it."""
 
 
 def grid_origin(main: Directory) -> str | None:
-    """Return the name of the tags that place the grid; None where there are at most control points."""
+    """Return the name of the tags with the grid; None if there are no such tags, even if there are control points."""
     scale = main.doubles(MODEL_PIXEL_SCALE)
     if len(scale) >= 2 and scale[0] != 0 and scale[1] != 0:
         return SCALE
@@ -30,19 +30,19 @@ def grid_origin(main: Directory) -> str | None:
 
 
 def lacks_tie_point(main: Directory) -> bool:
-    """Return whether a scale has no tie point; GDAL would place such a raster at the origin of its CRS."""
+    """Return whether there is a scale without a tie point; GDAL would place such a raster at the origin of its CRS."""
     return grid_origin(main) == SCALE and not len(tie_points(main))
 
 
 def tie_points(main: Directory) -> npt.NDArray[np.float64]:
-    """Return a row for each tie point: column, row, x and y. An incomplete last point is left out."""
+    """Return an array of tie points: points x (column, row, x, y). An incomplete last point is ignored."""
     values = main.doubles(MODEL_TIEPOINT)
     points = np.array(values[: len(values) // 6 * 6]).reshape(-1, 6)
     return points[:, [0, 1, 3, 4]]
 
 
 def pixel_shift(main: Directory) -> float:
-    """Return the distance from the corner of a pixel to its coordinates, in pixels."""
+    """Return the shift from the corner of a pixel to the place of its coordinates, in pixels: 0 or 0.5."""
     return 0.5 if is_point(read_keys(main)) else 0.0
 
 
@@ -59,7 +59,7 @@ def matrix_transform(main: Directory) -> Affine | None:
 def placement_from_tags(
     main: Directory, crs: FileCRS, warnings: tuple[RasterWarning, ...] = ()
 ) -> Placement | None:
-    """Return the placement of a raster with one scale and one tie point, computed as in GDAL; None for others."""
+    """Return the placement of a raster with one scale and one tie point, computed as by GDAL; None for others."""
     scale, tie = main.doubles(MODEL_PIXEL_SCALE), main.doubles(MODEL_TIEPOINT)
     if len(scale) != 3 or len(tie) != 6 or not (scale[0] > 0 and scale[1] > 0):
         return None

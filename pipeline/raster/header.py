@@ -1,4 +1,4 @@
-"""Reads the header of a file by our own code: tags, sidecars and layout, before GDAL opens the file."""
+"""Reads the header of a file with our own code, before GDAL opens the file: tags, sidecars and layout."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,33 +15,33 @@ from pipeline.raster.models import Layout, RasterWarning
 from pipeline.raster.tiff import BITS_PER_SAMPLE, SAMPLE_FORMAT, Directory, read_directories
 
 _COMPLEX_INTEGER = 5
-"""Value of SampleFormat (technical note to TIFF 6.0 on complex numbers)."""
+"""The value of SampleFormat for complex integers (technical note to TIFF 6.0)."""
 _ERDAS_MAGIC = b"EHFA_HEADER_TAG"
 
 
 @dataclass(frozen=True)
 class Header:
-    """An open file with everything that our own code reads in it and its sidecars."""
+    """An open file with everything that our own code read from it and its sidecars."""
 
     open_file: OpenFile
     directories: Sequence[Directory]
-    """The image, its overviews and its masks."""
+    """The IFDs of the image, its overviews and its masks."""
     aux_xml: AuxXML
     layout: Layout
     pixel_sidecars: Sequence[str]
     """Names of the readable sidecars with overviews and masks."""
     warnings: Sequence[RasterWarning]
     georeference_sources: str
-    """Where GDAL may take the grid and the CRS from, as its GDAL_GEOREF_SOURCES; everywhere if empty."""
+    """GDAL_GEOREF_SOURCES: the sources from which GDAL may read grid and CRS; empty means all."""
 
     @property
     def main(self) -> Directory:
-        """The image."""
+        """The IFD of the image."""
         return self.directories[0]
 
 
 def read_header(open_file: OpenFile, budget: Budget) -> Header:
-    """Read the header, and check that the file is whole. Raises a RasterError."""
+    """Read the header, and check that the file is complete. Raises a RasterError."""
     directories = read_directories(open_file.reader, budget)
     main = directories[0]
     check_integrity(directories, budget)
@@ -56,10 +56,10 @@ def read_header(open_file: OpenFile, budget: Budget) -> Header:
 
 
 def _require_numpy_type(main: Directory) -> None:
-    """Raise UnsupportedDtype for pixels without a numpy type, before GDAL opens the file and fails."""
+    """Raise UnsupportedDtype for pixels without a numpy type, because GDAL would fail to open the file."""
     bits, formats = main.integers(BITS_PER_SAMPLE), main.integers(SAMPLE_FORMAT)
     if len(set(bits)) > 1 or len(set(formats)) > 1:
-        raise UnsupportedDtype("its bands differ in type; write one file for each type")
+        raise UnsupportedDtype("its bands have different types; write one file for each type")
     if _COMPLEX_INTEGER in formats:
         raise UnsupportedDtype("numpy has no complex integers; convert it to complex64")
 
@@ -67,7 +67,7 @@ def _require_numpy_type(main: Directory) -> None:
 def _read_layout(
     open_file: OpenFile, directories: Sequence[Directory], budget: Budget
 ) -> tuple[Layout, list[RasterWarning], list[str]]:
-    """Return the layout, warnings about broken .ovr and .msk sidecars, and the names of the readable ones."""
+    """Return the layout, warnings about broken .ovr and .msk sidecars, and the names of the readable sidecars."""
     by_name = {sidecar.lower(): sidecar for sidecar in open_file.stored.sidecars}
     warnings: list[RasterWarning] = []
     readable: list[str] = []
@@ -93,7 +93,7 @@ def _read_layout(
 def _georeference_sources(main: Directory, aux_xml: AuxXML, sidecars: Sequence[str]) -> str:
     """Return GDAL_GEOREF_SOURCES for a file.
 
-    GDAL would hide the CRS of the file's own grid where the .aux.xml has control points but no grid.
+    Otherwise GDAL would hide the CRS of the grid in the file if the .aux.xml has control points but no grid.
     """
     if not aux_xml.control_points or aux_xml.transform:
         return ""
@@ -107,7 +107,7 @@ def find_erdas_sidecars(open_file: OpenFile) -> list[RasterWarning]:
     warnings = []
     for name in open_file.stored.sidecars:
         if name.lower().endswith(".aux") and _starts_with(open_file, name, _ERDAS_MAGIC):
-            text = f"the sidecar {name} is not read, since it is of ERDAS; save it as .aux.xml"
+            text = f"the sidecar {name} was not read, because it has the format of ERDAS; save it as .aux.xml"
             warnings.append(RasterWarning("sidecar_unreadable", text))
     return warnings
 

@@ -1,4 +1,4 @@
-"""Checks that a TIFF holds what its header promises, without reading a pixel."""
+"""Checks that a TIFF contains everything that its header describes, without reading pixels."""
 
 from collections.abc import Iterator, Sequence
 from operator import add
@@ -19,30 +19,30 @@ from pipeline.raster.tiff import (
 )
 
 _FEW_BLOCKS = 100
-"""Blocks that are added up faster without numpy."""
+"""For at most this many blocks, plain Python is faster than numpy."""
 _BLOCKS_AT_ONCE = 2**20
-"""Their offsets take 8 MiB."""
+"""Number of blocks whose offsets are in memory at once; they take 8 MiB."""
 _MAX_TAGS_SHOWN = 5
-"""In the message of a warning."""
+"""Maximum number of tags in the message of a warning."""
 _MAX_BLOCK_BYTES = 2**63
-"""Keeps sizes within uint64."""
+"""Maximum size of a block, so that sums of sizes fit into uint64."""
 
 
 def check_integrity(directories: Sequence[Directory], budget: Budget) -> None:
-    """Raise MultipleImages, OverBudget, Truncated or Unreadable unless the file is one whole raster."""
+    """Raise MultipleImages, OverBudget, Truncated or Unreadable unless the file is one complete raster."""
     main = directories[0]
     _check_size(main, budget)
     for directory in directories[1:]:
         if is_separate_image(directory, main):
-            raise MultipleImages("the file holds several rasters; split it, one file for each")
+            raise MultipleImages("the file contains several rasters; write one file for each")
     for directory in directories:
         _check_blocks(directory)
 
 
 def is_separate_image(directory: Directory, main: Directory) -> bool:
-    """Return whether a further directory is neither an overview nor a mask.
+    """Return whether another directory is not an overview or a mask.
 
-    Some programs do not mark their overviews: a smaller image of the same proportions counts as one.
+    Some programs do not mark overviews, so a smaller image with the same aspect ratio counts as an overview.
     """
     if directory.reduced or directory.mask:
         return False
@@ -65,7 +65,7 @@ def _check_size(main: Directory, budget: Budget) -> None:
 
 
 def _check_blocks(directory: Directory) -> None:
-    """Check that every block lies inside the file; offset or length 0 is a hole, as GDAL writes it."""
+    """Check that every block lies inside the file; offset or length 0 is a hole, as in GDAL's sparse files."""
     offsets, lengths = block_index_tags(directory)
     expected = directory.block_count
     listed = directory.count(offsets)
@@ -83,7 +83,7 @@ def _check_blocks(directory: Directory) -> None:
 
 
 def block_runs(count: int) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of the blocks whose offsets are held in memory together."""
+    """Yield (start, stop) of runs of blocks whose offsets are in memory at once."""
     for start in range(0, count, _BLOCKS_AT_ONCE):
         yield start, min(start + _BLOCKS_AT_ONCE, count)
 
@@ -95,11 +95,11 @@ def block_index_tags(directory: Directory) -> tuple[int, int]:
     for tags in (tiles, strips) if directory.tiled else (strips, tiles):
         if tags[0] in directory:
             return tags
-    raise Unreadable("it does not say where its pixels are; write the file again")
+    raise Unreadable("it has no offsets of its pixels; write the file again")
 
 
 def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
-    """Return the bytes of the blocks from `start` to `stop` as listed; 1 where the size of the image implies them."""
+    """Return the listed lengths in bytes of the blocks from `start` to `stop`; 1 if the image size implies them."""
     tag = block_index_tags(directory)[1]
     if directory.count(tag) < stop:
         return np.ones(stop - start, np.uint64)
@@ -108,15 +108,15 @@ def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uin
 
 
 def _is_one_strip(directory: Directory) -> bool:
-    """Return whether a length of 0 is not a hole: libtiff computes the length of a single strip."""
+    """Return whether a length of 0 is not a hole, because libtiff computes the length of a single strip."""
     return not directory.tiled and directory.block_count == 1
 
 
 def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
-    """Raise Unreadable where the lengths of the blocks are neither listed nor implied.
+    """Raise Unreadable if the lengths of the blocks are neither listed nor implied.
 
-    Without the tag, libtiff opens only images with one strip for each plane. A compressed strip is rejected, since
-    nothing shows whether it is whole.
+    Without the tag, libtiff opens only images with one strip for each plane. A compressed strip is rejected, because
+    it is unknown whether it is complete.
     """
     missing = directory.count(tag) < expected
     if _is_one_strip(directory) and not missing:
@@ -125,7 +125,7 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
     if missing and not implied:
         name = "TileByteCounts" if tag == TILE_BYTE_COUNTS else "StripByteCounts"
         raise Unreadable(
-            f"it does not say how long its blocks of pixels are: {name} is missing or incomplete; "
+            f"it has no lengths of its blocks of pixels: {name} is missing or incomplete; "
             "write the file again"
         )
 
@@ -137,9 +137,9 @@ def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
     filled = (offsets > 0) & (lengths > 0)
     if directory.uncompressed:
         pixels = pixel_bytes(directory, start, stop)
-        # libtiff reads a strip by the size of the image, whatever its listed length, but a tile by its length.
+        # libtiff computes the length of a strip from the image size, but uses the listed length of a tile.
         lengths = np.maximum(lengths, pixels) if directory.tiled else pixels
-    # offsets + lengths could overflow.
+    # offsets + lengths could overflow
     outside = filled & ((offsets > size) | (lengths > size - np.minimum(offsets, size)))
     if outside.any():
         raise Truncated(
@@ -149,7 +149,7 @@ def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
 
 
 def pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
-    """Return the bytes of the pixels in some uncompressed blocks; the last strip of a plane ends with the image."""
+    """Return the sizes in bytes of some uncompressed blocks; the last strip of a plane ends with the image."""
     width, height = directory.block_size
     samples = directory.samples // directory.planes
     row_bytes = -(-width * samples * directory.integer(BITS_PER_SAMPLE, 1) // 8)
@@ -162,12 +162,12 @@ def pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint6
 
 
 def find_lost_tags(directories: Sequence[Directory]) -> list[RasterWarning]:
-    """Return a warning about the tags that lie beyond the end of the file although nothing depends on them."""
+    """Return a warning about tags beyond the end of the file that are not needed."""
     tags = sorted({tag for directory in directories for tag in directory.lost_tags})
     if not tags:
         return []
     shown = ", ".join(map(str, tags[:_MAX_TAGS_SHOWN]))
     if len(tags) > _MAX_TAGS_SHOWN:
         shown += f" and {len(tags) - _MAX_TAGS_SHOWN} more"
-    text = f"tags that nothing depends on lie beyond the end of the file, and are left out: {shown}"
+    text = f"tags that are not needed lie beyond the end of the file, and were ignored: {shown}"
     return [RasterWarning("tag_beyond_end", text)]

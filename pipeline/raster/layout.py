@@ -14,10 +14,10 @@ _COMPRESSIONS = {
 }  # fmt: skip
 
 _UNTILED_UP_TO = 512
-"""Pixels a side: a larger COG needs tiles (GDAL's validate_cloud_optimized_geotiff.py)."""
+"""Maximum side of a COG without tiles in pixels (GDAL's validate_cloud_optimized_geotiff.py)."""
 
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
-"""Begins the header of the ghost area ("Cloud Optimized GeoTIFF" in the documentation of GDAL's drivers)."""
+"""The beginning of the ghost area ("Cloud Optimized GeoTIFF" in the documentation of GDAL's drivers)."""
 _GHOST_HEADER_BYTES = len(_GHOST) + len(b"000140 bytes\n")
 _MAX_GHOST_BYTES = 1000
 
@@ -65,18 +65,18 @@ def _mask(directories: Sequence[tiff.Directory], sidecar_mask: bool) -> str | No
 def _not_cog_because(
     main: tiff.Directory, overviews: Sequence[tiff.Directory], external: Sequence[tiff.Directory]
 ) -> Iterator[str]:
-    """Yield the rules of GDAL's COG validator that the file breaks."""
+    """Yield the reasons why GDAL's COG validator would reject the file."""
     if external:
-        yield "its overviews lie in a file of their own"
-    # the first directory of a COG comes after the file's header and GDAL's ghost area, at an even offset
+        yield "its overviews are in another file"
+    # in a COG, the first directory follows the file header and GDAL's ghost area, at an even offset
     before = main.reader.header_size + _ghost_size(main.reader)
     if main.offset != before + before % 2:
         yield "its header is not at the start of the file"
     levels = (main, *overviews)
     if any(not d.tiled and max(d.width, d.height) > _UNTILED_UP_TO for d in levels):
-        yield "its pixels lie in strips, not in tiles"
+        yield "its pixels are stored in strips, not in tiles"
     if any(after.width > before.width for before, after in pairwise(levels)):
-        yield "its overviews are not in the order of their size"
+        yield "its overviews are not ordered by size"
     if any(after.offset < before.offset for before, after in pairwise(levels)):
         yield "the headers of its overviews are not in order"
     starts = [start for d in levels if (start := _first_block_offset(d))]
@@ -87,7 +87,7 @@ def _not_cog_because(
 
 
 def ghost_area(reader: tiff.HeaderReader) -> bytes | None:
-    """Return what GDAL wrote about the layout of a COG; None where it is implausibly long."""
+    """Return the ghost area, in which GDAL describes the layout of a COG; None if it is implausibly long."""
     size = _ghost_size(reader)
     start = reader.header_size
     return reader.read(start, min(size, reader.size - start)) if size <= _MAX_GHOST_BYTES else None

@@ -1,4 +1,4 @@
-"""Which GDAL and PROJ read and place files here, and which grid files PROJ lacks. For `rastersources doctor`."""
+"""Finds the versions of GDAL and PROJ and missing grid files of PROJ, for `rastersources doctor`."""
 
 import warnings
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def find_libraries() -> tuple[str, str, int]:
 
 
 def missing_grids(projections: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the grid files that the best operation from each of these CRSs to WGS 84 needs, where they are missing."""
+    """Return CRS -> missing grid files of its best operation to WGS 84, for each of these CRSs that lacks some."""
     set_network_enabled(False)
     missing = {}
     for projection in projections:
@@ -28,7 +28,7 @@ def missing_grids(projections: Iterable[str]) -> dict[str, tuple[str, ...]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 group = TransformerGroup(projection, "EPSG:4326", always_xy=True)
-        except (ProjError, CRSError):  # a code that this PROJ does not know
+        except (ProjError, CRSError):  # this version of PROJ does not have the code
             continue
         if not group.best_available:
             grids = group.unavailable_operations[0].grids

@@ -1,7 +1,7 @@
-"""Private folders that hold only links to open files, so that GDAL finds a file and its listed sidecars there.
+"""Makes private folders with links to open files, so that GDAL finds only a file and its listed sidecars there.
 
-A process locks its folders while it lives. So the next process that reads can recognise and remove the folders of a
-killed process.
+A process locks its folders while it runs. So the next reading process can detect and remove the folders of a killed
+process.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ _PREFIX = "rastersources-read-"
 def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
     """Make a folder with a link to each open file, by file name, and remove it afterwards.
 
-    A link leads to the open file itself, even where another file has taken its place. Raises TransientError.
+    A link leads to the open file itself, even if another file has replaced it since. Raises TransientError.
     """
     with translate_disk_errors():
         folder, lock = _locked_folder()
@@ -38,17 +38,17 @@ def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
 
 
 def gdal_file_name(name: str) -> str:
-    """Return the name of the link for GDAL: bytes that are not UTF-8 become underscores."""
+    """Return the name of the link for GDAL; bytes that are not UTF-8 become underscores."""
     return re.sub("[\udc80-\udcff]", "_", name)
 
 
 def descriptor_path(descriptor: int) -> str:
-    """Return a path that opens the same file again, in this process only."""
+    """Return a path that opens the same file again; it is valid only in this process."""
     return f"/proc/self/fd/{descriptor}"
 
 
 def remove_dead_folders() -> None:
-    """Remove the folders of this user's killed processes, and no others."""
+    """Remove the folders of killed processes of this user."""
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX):
@@ -58,13 +58,13 @@ def remove_dead_folders() -> None:
 
 @contextmanager
 def translate_disk_errors() -> Iterator[None]:
-    """Turn an OSError of the temporary folder into TransientError, since the file is not at fault."""
+    """Turn an OSError of the temporary folder into TransientError, because the file did not cause it."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
         raise TransientError(
-            f"cannot write temporary files to {tempfile.gettempdir()} ({reason}); make room there"
+            f"cannot write temporary files to {tempfile.gettempdir()} ({reason}); free some disk space"
         ) from error
 
 
@@ -79,7 +79,7 @@ def _locked_folder() -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int | None:
-    """Return a descriptor that holds the lock of the folder; None where another process holds it."""
+    """Return a descriptor that holds the lock of the folder; None if another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with ExitStack() as stack, suppress(BlockingIOError):
         stack.callback(os.close, descriptor)

@@ -1,4 +1,4 @@
-"""The values that reading a GeoTIFF takes and returns."""
+"""The options and results of reading a GeoTIFF."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,19 +27,19 @@ class Operation:
     """The coordinate operation from the CRS of a raster to WGS 84."""
 
     code: str | None
-    """Authority and code, such as `EPSG:15934`; None where it has none."""
+    """Authority and code, such as `EPSG:15934`; None if it has no code."""
     name: str
     accuracy: float | None
-    """In metres; None where PROJ does not know it."""
+    """Accuracy in metres; None if PROJ does not know it."""
     proj_version: str
 
 
 @dataclass(frozen=True)
 class RasterWarning:
-    """A problem of a file that was read nevertheless."""
+    """A problem of a file that was read all the same."""
 
     code: str
-    """Stable, lower case with underscores, such as `outside_area_of_use`."""
+    """A stable code in lower case with underscores, such as `outside_area_of_use`."""
     message: str
 
 
@@ -50,7 +50,7 @@ class Band:
     dtype: str
     """numpy code, such as `f4`."""
     nodata: str | None
-    """Formatted as `RasterFile.fill_value`; None where there is none."""
+    """Formatted as `RasterFile.fill_value`; None if the band has no nodata value."""
     description: str | None
     time: datetime | None
 
@@ -66,43 +66,43 @@ class Layout:
     """Decimation factors of the first band, such as (2, 4, 8)."""
     cog: bool
     not_cog_because: tuple[str, ...]
-    """Why the file is not a cloud-optimised GeoTIFF; empty where it is one."""
+    """Why the file is not a cloud-optimised GeoTIFF; empty if it is one."""
     mask: str | None
-    """`internal`, `alpha` or `sidecar`; None where there is none."""
+    """`internal`, `alpha` or `sidecar`; None if there is none."""
 
 
 @dataclass(frozen=True)
 class ControlPoint:
-    """A ground control point: a place in the image with known coordinates."""
+    """A ground control point: a position in the image with known coordinates."""
 
     column: float
-    """Pixels from the left edge of the image; 0.5 is the middle of the first column."""
+    """Pixels from the left edge of the image; 0.5 is the centre of the first column."""
     row: float
     """Pixels from the upper edge of the image."""
     x: float
-    """In the CRS of the control points; easting or longitude."""
+    """Easting or longitude in the CRS of the control points."""
     y: float
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The size of an image, and where its pixels lie in the CRS of the file."""
+    """The size of an image, and its geotransform to the CRS of the file."""
 
     width: int
     height: int
     transform: "Affine | None"
-    """Pixel (column, row) to CRS (x, y), for pixel corners; None where the file has no geotransform."""
+    """Affine transform from pixel (column, row) to CRS (x, y), for pixel corners; None if the file has none."""
     control_points: tuple[ControlPoint, ...] = ()
     has_rpcs: bool = False
-    """Whether there are rational polynomial coefficients, which cannot place a raster without a height model."""
+    """Whether there are rational polynomial coefficients; they cannot place a raster without a height model."""
 
 
 @dataclass(frozen=True)
 class FileCRS:
-    """The CRS of a file as GDAL reports it; that of the control points where there is no geotransform."""
+    """The CRS of a file as GDAL reports it; without a geotransform, the CRS of the control points."""
 
     wkt: str | None
-    """WKT, preferably WKT 2 (2019) with its IDs; None where the file names no usable CRS."""
+    """WKT, preferably WKT 2 (2019) with its IDs; None if the file names no usable CRS."""
     unusable: bool = False
     """Whether the file or a sidecar names a CRS that GDAL cannot read; `wkt` is then None."""
 
@@ -115,7 +115,7 @@ class Placement:
     crs: FileCRS
     area_or_point: str
     warnings: tuple[RasterWarning, ...] = ()
-    """Contradictions between the keys and the CRS."""
+    """Warnings about contradictions between the keys and the CRS."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ class Georeference:
     """The location of a raster, in its own CRS and on the earth."""
 
     projection: str | None
-    """`EPSG:n`; None where the CRS is not one of EPSG."""
+    """`EPSG:n`; None if the CRS has no EPSG code."""
     crs_wkt: str
     """WKT 2 (2019) of the horizontal CRS."""
     transform: "Affine"
-    """Pixel (column, row) to CRS (x, y), for pixel corners."""
+    """Affine transform from pixel (column, row) to CRS (x, y), for pixel corners."""
     rotated: bool
-    """Whether the axes of the grid differ from those of the CRS; origin and upper bound are then of the envelope."""
+    """Whether the axes of the grid differ from those of the CRS; then origin and upper bound are of the envelope."""
     origin_x: float
     origin_y: float
     upper_bound_x: float
@@ -139,39 +139,39 @@ class Georeference:
     """Negative for a north-up raster."""
     bounds: Bounds
     footprint: "MultiPolygon"
-    """The outline of the grid in WGS 84 (x = longitude), densified and cut at the antimeridian."""
+    """The outline of the grid in WGS 84 degrees (x = longitude), densified and cut at the antimeridian."""
     operation: Operation
     warnings: tuple[RasterWarning, ...] = ()
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """The number of valid pixels in each of several equal steps of the value."""
+    """The number of valid pixels in each of several bins of equal width."""
 
     low: float
-    """Lower edge of the first step: the smallest value."""
+    """Lower edge of the first bin: the minimum."""
     high: float
-    """Upper edge of the last step, which includes it: the largest value."""
+    """Upper edge of the last bin, which includes it: the maximum."""
     counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """Statistics of the valid, finite pixels of one band; None where there are no such pixels."""
+    """Statistics of the valid, finite pixels of one band; None if there are no such pixels."""
 
     valid: int
-    """Number of pixels that are neither masked, nodata, NaN nor infinite."""
+    """Number of pixels that are not masked, nodata, NaN or infinite."""
     valid_share: float
     """`valid` divided by the number of pixels that were read, 0 to 1."""
     minimum: float | None
-    """An int for integer pixels, exact at any size. The same holds for `maximum` and whole percentiles."""
+    """An exact int for integer pixels; so are `maximum`, and percentiles that are integers."""
     maximum: float | None
     mean: float | None
-    """None also where it exceeds float64. The same holds for the deviation."""
+    """None also if it exceeds float64; the same applies to the standard deviation."""
     standard_deviation: float | None
-    """Of the whole population: the divisor is the number of pixels."""
+    """Standard deviation of the population: the divisor is the number of pixels."""
     percentiles: Mapping[int, float]
-    """Percent to value, linear between the two nearest pixels, as in numpy."""
+    """Percent -> value, interpolated linearly between the two nearest pixels, as in numpy."""
     histogram: Histogram | None
 
 
@@ -180,12 +180,12 @@ class Statistics:
     """Statistics of the pixels of one file."""
 
     overview: int | None
-    """Decimation factor of the overview that was read; None where all pixels were."""
+    """Decimation factor of the overview that was read; None if all pixels were read."""
     bands: tuple[BandStatistics, ...]
     valid_outline: "MultiPolygon"
-    """Where any band has valid pixels, in WGS 84 (x = longitude); empty where none has."""
+    """The area in which a band has valid pixels, in WGS 84 degrees (x = longitude); empty if no band has any."""
     outline_pixels: int
-    """Side of the squares in the outline, in pixels; 1 for an exact outline."""
+    """Side in pixels of the squares of which the outline consists; 1 for an exact outline."""
 
     @property
     def approximate(self) -> bool:
@@ -199,7 +199,7 @@ class Progress:
 
     uri: str
     done: int
-    """Values that were read, counted again in each pass over the pixels."""
+    """Number of values that were read; each pass over the pixels counts them again."""
     total: int
 
 
@@ -224,23 +224,23 @@ class RasterFile:
     bands: tuple[Band, ...]
     georeference: Georeference
     times: tuple[datetime, ...]
-    """UTC, ascending, distinct; empty where no time is known."""
+    """Distinct times in UTC, ascending; empty if no time is known."""
     interval: timedelta | None
-    """The interval of three or more equidistant times in this file; None otherwise."""
+    """The interval of three or more equidistant times in this file, otherwise None."""
     datetime: datetime | None
     """The time in TIFFTAG_DATETIME, often the time of writing."""
     area_or_point: str
     layout: Layout
     warnings: tuple[RasterWarning, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Field name to the origin of its value, such as `times` to `pattern of the file name`."""
+    """Field name -> origin of its value, such as `times` -> `pattern of the file name`."""
     statistics: Statistics | None = None
     """None unless `ReadOptions.statistics` requests them and they can be computed."""
 
 
 @dataclass(frozen=True)
 class TimeRule:
-    """How a definition or an argument dates files; by default only the tags of the file do."""
+    """How files get their time from a definition or an argument; by default only from the tags of the file."""
 
     time: datetime | None = None
     """One fixed time for all files, with an offset."""
@@ -251,12 +251,12 @@ class TimeRule:
     time_zone: str = "UTC"
     """IANA name of the zone of times without an offset."""
     from_tag: bool = False
-    """Whether TIFFTAG_DATETIME dates a file that has no other time (declared temporal, or `time = "tag"`)."""
+    """Whether a file without another time gets TIFFTAG_DATETIME (declared temporal, or `time = "tag"`)."""
 
 
 @dataclass(frozen=True)
 class AssignedValues:
-    """A CRS and a nodata value for files that lack them; none by default."""
+    """A CRS and a nodata value for files without them; by default there are none."""
 
     crs: str | None = None
     """Authority and code of a usable CRS, such as `EPSG:28992`."""
@@ -270,14 +270,14 @@ class AssignedValues:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Everything besides the file that its record depends on."""
+    """All options on which the record of a file depends."""
 
     time_rule: TimeRule = TimeRule()
     assigned: AssignedValues = AssignedValues()
     crs_policy: str = "lizard"
-    """`lizard`: pinned operations without grid files; `best-available`: also those with installed grid files."""
+    """`lizard`: pinned operations without grid files; `best-available`: also operations with installed grid files."""
     gcp_residual_pixels: float = 2.0
     """The largest root-mean-square residual of fitted ground control points, in pixels."""
     budget: Budget = field(default_factory=Budget)
     statistics: Literal["overview", "exact"] | None = None
-    """Whether pixels are read too: those of an overview, if there is one, or all."""
+    """Which pixels are read for statistics: those of an overview if there is one, or all; None: no pixels."""

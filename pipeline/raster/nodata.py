@@ -1,4 +1,4 @@
-"""Reads the nodata value from its text, exactly and by the type of the pixels."""
+"""Parses the text of a nodata value exactly, according to the type of the pixels."""
 
 import math
 import re
@@ -16,9 +16,9 @@ _NAN = re.compile(r"[+-]?(nan\b|nan\(|1\.#(qnan|snan|ind))", re.IGNORECASE)
 _INFINITY = re.compile(r"([+-]?)(inf|infinity|1\.#inf)(?![a-z])", re.IGNORECASE)
 
 _MAX_INTEGER_DIGITS = 20
-"""Of a 64-bit integer; a longer number is read as floating-point."""
+"""Maximum digits of a 64-bit integer; longer numbers are parsed as floating-point."""
 _MAX_TEXT_SHOWN = 40
-"""Characters of an unreadable value in a message."""
+"""Maximum number of characters of an unreadable value in a message."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Nodata:
     """The nodata value of a band, and the warnings about it."""
 
     value: str | None
-    """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None where there is none."""
+    """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None if there is none."""
     warnings: tuple[RasterWarning, ...] = ()
 
 
@@ -34,16 +34,15 @@ class Nodata:
 def parse_nodata(text: str | None, dtype: str) -> Nodata:
     """Parse the text of GDAL's tag 42113, or of a sidecar, for pixels of `dtype`.
 
-    For floating-point pixels the value is the nearest one that a pixel can have: the text -3.4e+38
-    marks the float32 pixels -3.3999999521443642e+38. A value that no pixel can have is kept as
-    written, with a warning.
+    For floating-point pixels the result is the nearest value that a pixel can have: the text -3.4e+38 means the float32
+    value -3.3999999521443642e+38. A value that no pixel can have is kept as written, with a warning.
     """
     text = (text or "").strip()
     if not text:
         return Nodata(None)
     shown_text = repr(text[:_MAX_TEXT_SHOWN])
     decimal_comma = _DECIMAL_COMMA.match(text)
-    # As in GDAL's CPLAtof, the first comma or point is the decimal one.
+    # As in GDAL's CPLAtof, the first comma or point is the decimal separator.
     number = _parse_number(text.replace(",", ".", 1) if decimal_comma else text)
     if number is None:
         message = f"the nodata value {shown_text} is not a number"
@@ -51,16 +50,16 @@ def parse_nodata(text: str | None, dtype: str) -> Nodata:
     value, possible = _format(number, np.dtype(dtype))
     warnings = []
     if decimal_comma:
-        message = f"the nodata value {shown_text} has a decimal comma, and is read as {value}"
+        message = f"the nodata value {shown_text} has a decimal comma, and was read as {value}"
         warnings.append(RasterWarning("nodata_decimal_comma", message))
     if not possible:
-        message = f"no pixel of type {dtype} can have the nodata value {value}"
+        message = f"pixels of type {dtype} cannot have the nodata value {value}"
         warnings.append(RasterWarning("nodata_out_of_range", message))
     return Nodata(value, tuple(warnings))
 
 
 def nodata_number(text: str | None, dtype: str) -> int | float | None:
-    """Return the value of missing pixels, exact for integers; None where no pixel of `dtype` can have it."""
+    """Return the value of missing pixels, exact for integers; None if pixels of `dtype` cannot have it."""
     nodata = parse_nodata(text, dtype)
     if nodata.value is None or nodata.warnings:
         return None
@@ -68,7 +67,7 @@ def nodata_number(text: str | None, dtype: str) -> int | float | None:
 
 
 def _parse_number(text: str) -> int | float | None:
-    """Return the number at the start of the text: an int, exact at any size, where it is written as one."""
+    """Return the number at the start of the text; an integer becomes an exact int of any size."""
     if _NAN.match(text):
         return math.nan
     if infinity := _INFINITY.match(text):
@@ -89,7 +88,7 @@ def _format(number: int | float, dtype: np.dtype[np.generic]) -> tuple[str, bool
         possible = limits.min <= number <= limits.max and number == int(number)
         return str(int(number) if possible else number), possible
     with np.errstate(over="ignore"):
-        # The real type of complex pixels.
+        # the real type of complex pixels
         stored = float(np.array(float(number)).astype(np.empty(0, dtype).real.dtype))
     if math.isinf(stored) and not math.isinf(number):
         return str(float(number)), False

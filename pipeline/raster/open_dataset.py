@@ -1,4 +1,4 @@
-"""Opens a file with GDAL's GeoTIFF driver, and no other, for its header."""
+"""Opens a file with GDAL's GeoTIFF driver only, to read its header or its pixels."""
 
 import logging
 import threading
@@ -23,15 +23,15 @@ _LOGGERS = (
 )
 
 _GDAL_OPTIONS = {
-    # The coordinates of a point are those of the middle of its pixel, as the GeoTIFF standard says.
+    # The coordinates of a point are those of the centre of its pixel, as in the GeoTIFF standard.
     "GTIFF_POINT_GEO_IGNORE": "FALSE",
-    # Metadata cannot make GDAL use a network, even where GDAL is not restricted.
+    # Metadata cannot make GDAL use the network, even if GDAL is not restricted.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
     "GDAL_PAM_PROXY_DIR": "",
     "PROJ_NETWORK": "OFF",
 }
 _MAX_REASON_SHOWN = 200
-"""Characters of GDAL's error in a message."""
+"""Maximum number of characters of GDAL's error in a message."""
 
 
 @contextmanager
@@ -42,11 +42,11 @@ def open_dataset(
     sources: str = "",
     sidecar: str | None = None,
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
-    """Open a file; return the dataset, and the list to which GDAL's warnings are added while it is open.
+    """Open a file; yield the dataset, and a list to which GDAL's warnings are added while it is open.
 
-    GDAL sees only the visible sidecars. With `placed` the dataset has no grid and no CRS; otherwise `sources`
-    limits where GDAL takes them from. `overview` is the index of an overview to open instead of the image,
-    `sidecar` a TIFF beside the file to open instead of it. Raises Unreadable or UnsupportedCRS.
+    GDAL sees only the visible sidecars. With `placed` the dataset has no grid and no CRS; otherwise `sources` restricts
+    the sources of both. `overview` is the index of an overview to open instead of the image, `sidecar` the name of a
+    TIFF sidecar to open instead of the file. Raises Unreadable or UnsupportedCRS.
     """
     path, listing = open_file.gdal_path, "FALSE" if open_file.visible_sidecars else "EMPTY_DIR"
     if sidecar:
@@ -60,7 +60,7 @@ def open_dataset(
         rasterio.Env(**options),
         warnings.catch_warnings(),
     ):
-        # A missing grid is a fact of the file, reported as no_grid.
+        # A missing grid is reported as no_grid.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _open(open_file, path, choice) as dataset:
             yield dataset, gdal_warnings
@@ -69,21 +69,21 @@ def open_dataset(
 def read_pixels(
     method: Callable[..., npt.NDArray[Any]], bands: Sequence[int], window: Window
 ) -> npt.NDArray[Any]:
-    """Return what a method of a dataset reads: `read` or `read_masks`. Raises Unreadable."""
+    """Call a method of a dataset, `read` or `read_masks`, and return its array. Raises Unreadable."""
     try:
         return method(bands, window=window)
     except RasterioError as error:
         reason = str(error.__cause__ or error).partition("\n")[0][:_MAX_REASON_SHOWN]
         raise Unreadable(
-            f"its pixels from row {window.row_off}, column {window.col_off} on cannot be read "
+            f"its pixels from row {window.row_off} and column {window.col_off} on cannot be read "
             f"({reason}); copy or write it again"
         ) from error
 
 
 def names_overview_file(dataset: DatasetReader, gdal_warnings: list[str]) -> bool:
-    """Return whether the metadata name a file of overviews; GDAL opens it when asked for overviews or files.
+    """Return whether the metadata name a file with overviews; GDAL would open it to list overviews or files.
 
-    `gdal_warnings` are the warnings of the open dataset. A name that is not UTF-8 shows only as one more warning.
+    `gdal_warnings` are the warnings of the open dataset. A name that is not UTF-8 only causes one more warning.
     """
     before = len(gdal_warnings)
     return bool(dataset.tags(ns="OVERVIEWS")) or len(gdal_warnings) > before
@@ -100,7 +100,7 @@ def _open(open_file: OpenFile, path: str, choice: dict[str, int]) -> DatasetRead
 
 
 def unreadable_crs_error() -> UnsupportedCRS:
-    """Return the error for a CRS that GDAL does not understand, or whose name is not UTF-8."""
+    """Return the error for a CRS that GDAL cannot parse, or that has a name that is not UTF-8."""
     return UnsupportedCRS(
         "its coordinate reference system cannot be read; set one, for example with "
         "gdal_edit.py -a_srs EPSG:CODE FILE"
@@ -109,7 +109,7 @@ def unreadable_crs_error() -> UnsupportedCRS:
 
 @contextmanager
 def _collect_warnings(open_file: OpenFile) -> Iterator[list[str]]:
-    """Collect GDAL's warnings of this thread and keep them out of the logs, since they belong to the file."""
+    """Collect GDAL's warnings of this thread and keep them out of the logs, because they are reported with the file."""
     gdal_warnings: list[str] = []
     thread = threading.get_ident()
 
@@ -130,7 +130,7 @@ def _collect_warnings(open_file: OpenFile) -> Iterator[list[str]]:
 
 
 def _public_text(text: str, open_file: OpenFile) -> str:
-    """Replace the path that GDAL sees by the location of the file."""
+    """Replace GDAL's path of the file by its location."""
     folder, _, name = open_file.gdal_path.rpartition("/")
     if name != open_file.stored.name:
         return text.replace(open_file.gdal_path, open_file.stored.real_path)

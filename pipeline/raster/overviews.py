@@ -1,4 +1,4 @@
-"""Finds the overviews of a file that GDAL can read without opening a further file."""
+"""Finds the overviews of a file that GDAL can read without opening another file."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from pipeline.raster.open_dataset import names_overview_file, open_dataset
 
 
 class Overview(NamedTuple):
-    """An overview that GDAL can read without opening a further file."""
+    """An overview that GDAL can read without opening another file."""
 
     factor: int
     """Decimation factor."""
     level: int | None
-    """Among the overviews of the file or of the sidecar; None for the sidecar's own image."""
+    """Index among the overviews of the file or of the sidecar; None for the main image of the sidecar."""
     sidecar: str | None
     masked: bool
 
@@ -24,8 +24,8 @@ class Overview(NamedTuple):
 def usable_overviews(opened: OpenFile, layout: Layout) -> list[Overview]:
     """Return the overviews in the file, or else in its .ovr sidecar.
 
-    There are none where metadata name a file with overviews, as GDAL would open it, nor where the mask is a sidecar,
-    whose metadata may name one.
+    The list is empty if the metadata name a file with overviews, because GDAL would open it. It is also empty if the
+    mask is a sidecar, because its metadata may name such a file.
     """
     if not layout.overviews:
         return []

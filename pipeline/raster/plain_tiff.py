@@ -1,8 +1,8 @@
-"""Recognises plain files, of which our own tags tell all that GDAL would: such files are not opened by GDAL.
+"""Recognises plain files, for which our own reading of the tags gives the same facts as GDAL; GDAL need not open them.
 
-A file is plain if GDAL opened one before it that has the same profile, and had nothing to say. The profile is
-everything in the header but sizes, the place of the grid, texts, and where the pixels are. These must be simple: what
-GDAL might read in another way is left to GDAL.
+A file is plain if GDAL has opened a file with the same profile without a warning. The profile is everything in the
+header except sizes, the place of the grid, texts, and the offsets of the pixels. These exceptions must be simple:
+whatever GDAL might interpret differently is left to GDAL.
 """
 
 import re
@@ -36,51 +36,51 @@ _STRUCTURE = frozenset(
     }
     | {_PREDICTOR, tiff.TILE_WIDTH, tiff.TILE_LENGTH}
 )
-"""Tags that tell how pixels are stored, with one value; and with one for each band:"""
+"""Tags about the storage of pixels, with one value; the next tags have one value for each band:"""
 _STRUCTURE_OF_BANDS = (tiff.BITS_PER_SAMPLE, tiff.EXTRA_SAMPLES, tiff.SAMPLE_FORMAT)
 _INTEGERS = (3, 4, 16)
-"""Types with 16, 32 and 64 bits: writers take the smallest one for the lengths of blocks."""
+"""Integer types with 16, 32 and 64 bits; writers use the smallest one that fits for the lengths of blocks."""
 _ANY_INTEGER = -1
 _COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 50000})
-"""None, LZW, Deflate, PackBits and Zstandard. Of others GDAL may look at the pixels."""
+"""None, LZW, Deflate, PackBits and Zstandard. For other compressions GDAL may read pixels."""
 _MAX_SIDE = 1_000_000
-"""Pixels; GDAL has limits for the sizes of images and blocks."""
+"""Maximum side in pixels, because GDAL has limits for the sizes of images and blocks."""
 _MAX_KINDS = 256
 _MAX_DESCRIPTIONS = 16
-"""Of one kind."""
+"""Maximum number of cached descriptions of one kind."""
 _LONG_METADATA = 10_000
-"""Bytes; longer ones are not kept beside others."""
+"""Bytes of metadata; longer metadata replace the other cached descriptions."""
 
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,20})?(e[+-]?\d{1,2})?|nan", re.ASCII)
 _ITEM = (
     r' *<Item name="([A-Za-z][\w#.-]*)"(?: sample="(\d{1,4})")?(?: role="(description|offset|scale)")?>'
     r"([!-%'-;=?-~](?:[ -%'-;=?-~]*[!-%'-;=?-~])?)</Item>\n"
 )
-"""One item of GDAL_METADATA: name, band from 0, role and text, without anything that needs an escape."""
+"""One item of GDAL_METADATA: name, band from 0, role and text, without characters that need escaping."""
 _ITEMS = re.compile(_ITEM, re.ASCII)
 _METADATA = re.compile(rf"<GDALMetadata>\n(?:{_ITEM})*</GDALMetadata>\n?", re.ASCII)
 _NO_METADATA = "<GDALMetadata>\n</GDALMetadata>"
 _RESERVED = ("AREA_OR_POINT", "TIFFTAG_", "NODATA", "OVERVIEW")
-"""Begin names of metadata that mean something else to GDAL, in capitals."""
+"""Prefixes, in capitals, of names of metadata with a special meaning in GDAL."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is known of the files with one profile."""
+    """The facts that all files with one profile share."""
 
     dtype: str
     descriptions: dict[Hashable, Description | None] = field(default_factory=dict)
-    """By nodata and metadata; None where these are not simple. Files that share them differ in place and time only."""
+    """By nodata and metadata; None if these are not simple. Files that share them differ in place and time only."""
 
 
 class PlainFiles:
-    """The kinds of files that GDAL opened."""
+    """The kinds of files that GDAL has opened."""
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind] = {}
 
     def describe(self, header: Header, placement: Placement) -> Description | None:
-        """Return the description that GDAL would give a plain file at its place; None for others."""
+        """Return the description of a plain file, equal to that by GDAL; None for other files."""
         kind, main = self._kinds.get(_profile(header)), header.main
         if kind is None or not all(map(_is_simple, header.directories)):
             return None
@@ -97,7 +97,7 @@ class PlainFiles:
         return same._replace(placement=placement, times=times)
 
     def store(self, header: Header, dtype: str) -> None:
-        """Remember the profile of a file that GDAL opened without a warning, if such files may be plain."""
+        """Store the profile of a file that GDAL opened without a warning, if such files may be plain."""
         if ghost_area(header.main.reader) is None or not all(
             map(_may_be_plain, header.directories)
         ):
@@ -114,7 +114,7 @@ def _profile(header: Header) -> Hashable:
 
 
 def _structure(directory: tiff.Directory) -> Hashable:
-    """Return the tags of a directory with their types and numbers of values, and the values that tell the structure."""
+    """Return the tags of a directory with their types and counts, and the values that define the structure."""
     shape = _shape(directory.shape)
     values = map(directory.single, shape.structure)
     bands = map(directory.raw, _STRUCTURE_OF_BANDS)
@@ -123,14 +123,14 @@ def _structure(directory: tiff.Directory) -> Hashable:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What is looked at in directories with the same tags and types."""
+    """What must be compared in directories with the same tags and types."""
 
     key: Hashable
-    """Tags and types, the same for all types of integers in which the places of blocks may be listed."""
+    """Tags and types; all integer types of the block index count as the same."""
     fixed: Callable[[Sequence[int]], Hashable]
-    """Takes the numbers of values that belong to the profile."""
+    """Selects the counts of values that belong to the profile."""
     structure: Sequence[int]
-    """Tags whose value belongs to it."""
+    """Tags whose values belong to the profile."""
     texts: Sequence[int]
     """Tags with texts."""
 
@@ -152,7 +152,7 @@ def _shape(shape: tiff.Shape) -> _Shape:
 
 
 def _may_be_plain(directory: tiff.Directory) -> bool:
-    """Return whether the profile of a directory lets it be plain."""
+    """Return whether a directory with this profile may be plain."""
     return (
         len(directory.tags) == len(directory.counts)
         and directory.integer(tiff.COMPRESSION, 1) in _COMPRESSIONS
@@ -161,7 +161,7 @@ def _may_be_plain(directory: tiff.Directory) -> bool:
 
 
 def _is_simple(directory: tiff.Directory) -> bool:
-    """Return whether what the profile leaves out is simple."""
+    """Return whether everything that is not in the profile is simple."""
     count = directory.block_count
     return (
         not directory.lost_tags
@@ -183,7 +183,7 @@ def _is_simple_text(raw: bytes) -> bool:
 
 
 def _read_facts(main: tiff.Directory, dtype: str) -> ImageFacts | None:
-    """Return the facts in the tags; None where nodata or metadata are not simple."""
+    """Return the facts in the tags; None if nodata or metadata are not simple."""
     nodata = main.text(tiff.GDAL_NODATA)
     if (nodata is not None and not _NUMBER.fullmatch(nodata)) or parse_nodata(
         nodata, dtype

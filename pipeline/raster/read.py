@@ -1,4 +1,4 @@
-"""Reads GeoTIFFs: opens each safely, checks that it is whole, and describes, places and dates it."""
+"""Reads GeoTIFFs: opens each file safely, checks that it is complete, and describes, places and dates it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ _CRS_CACHE = CRSCache()
 _PLAIN_FILES = PlainFiles()
 
 StartStep = Callable[[ReadOptions, int | None], None]
-"""Gets the options and the index of the file that comes next; None where several files are placed together."""
+"""Called with the options and the index of the next file; the index is None when several files are placed together."""
 
 
 def _go_on(_: ReadOptions, _index: int | None) -> None:
-    """Start a step without a limit of time."""
+    """Start a step without a time limit."""
 
 
 def read(
@@ -50,8 +50,8 @@ def read(
 ) -> RasterFile:
     """Read the facts of a listed GeoTIFF from its header and sidecars; `ranges` reads those of objects.
 
-    Raises a RasterError for a file that cannot be registered, CatalogueError for a time rule that
-    cannot work, TransientError where object storage does not answer.
+    Raises a RasterError for a file that cannot be registered, CatalogueError for an invalid time rule, TransientError
+    if object storage does not answer.
     """
     (outcome,) = _read([file], [options], ranges, _go_on)
     if isinstance(outcome, RasterError):
@@ -65,7 +65,7 @@ def read_files(
     ranges: RangeReader | None = None,
     start_step: StartStep = _go_on,
 ) -> list[RasterFile | Rejection]:
-    """Read a chunk of files, each with its options; return what became of each.
+    """Read a chunk of files, each with its options; return the outcome of each.
 
     `start_step` is called before each step that may take as long as one file. Raises the errors of `read`, except
     RasterError.
@@ -106,16 +106,16 @@ def _read(
 
 @dataclass(frozen=True)
 class DescribedFile:
-    """A file that was opened and described, and is not yet placed and dated."""
+    """A file that was opened and described, but not yet placed and dated."""
 
     file: StoredFile
     options: ReadOptions
     description: Description
     layout: Layout
     sidecars: tuple[str, ...]
-    """Names of those that were used."""
+    """Names of the sidecars that were used."""
     warnings: Sequence[RasterWarning]
-    """Those that are not in the description."""
+    """Warnings that are not in the description."""
 
     @property
     def placement(self) -> Placement:
@@ -135,7 +135,7 @@ def describe_file(
         if not image.placement_known:
             warnings += _find_contradictions(header, image.description, description, options)
         if image.overviews_elsewhere:
-            text = "its metadata name another file for its overviews, which is not opened"
+            text = "its metadata name another file for its overviews; that file is not opened"
             warnings.append(RasterWarning("overviews_elsewhere", text))
         warnings += find_erdas_sidecars(open_file)
         open_file.require_unchanged()
@@ -146,14 +146,14 @@ def describe_file(
 def _find_contradictions(
     header: Header, own: Description, used: Description, options: ReadOptions
 ) -> list[RasterWarning]:
-    """Compare the place that is used with others in the file and its sidecars, while they are open."""
+    """Compare the used place with other places in the file and its sidecars, while they are open."""
     grid, crs = used.placement.grid, used.placement.crs
     place = georeference_grid(grid, crs, options.crs_policy, options.gcp_residual_pixels)
     return find_contradictions(PlacedFile(header, own, place))
 
 
 def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
-    """Return the record of a file that is placed."""
+    """Return the record of a placed file with its times."""
     file, description = described.file, described.description
     grid = described.placement.grid
     stated = file.stated.time if file.stated else None
@@ -184,7 +184,7 @@ def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
 
 @dataclass(frozen=True)
 class _Image:
-    """What GDAL reads of a file, or would read of a plain one."""
+    """The description of a file by GDAL, or the equal one of a plain file."""
 
     description: Description
     sidecars: tuple[str, ...] = ()
@@ -197,7 +197,7 @@ class _Image:
 
 
 def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
-    """Describe the image, without its own CRS where it is unusable and an assigned one overrides it."""
+    """Describe the image, without its own CRS if that is unusable and an assigned CRS overrides it."""
     main, has_sidecars = header.main, bool(header.open_file.stored.sidecars)
     cached = None if has_sidecars else _CRS_CACHE.find(main)
     if cached and (description := _PLAIN_FILES.describe(header, cached)):
@@ -211,7 +211,7 @@ def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
         if not assigned.crs_override or placement is None:
             raise
         return _open_image(header, placement)
-    # A warning may be about the CRS, and each file with this CRS must have it.
+    # Cache only without warnings: a warning may be about the CRS, and then each file with this CRS needs it.
     if not has_sidecars and not image.gdal_warnings:
         _CRS_CACHE.store(main, image.description.placement)
         if not image.overviews_elsewhere:
@@ -220,7 +220,7 @@ def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
 
 
 def _open_image(header: Header, placement: Placement | None) -> _Image:
-    """Open the file with GDAL, without grid and CRS where the placement is known."""
+    """Open the file with GDAL; without grid and CRS if the placement is known."""
     main, placed = header.main, placement is not None
     if not placed:
         require_no_path_in_keys(main)

@@ -1,7 +1,7 @@
-"""Opens objects through sparse copies: temporary files without a name that hold only the bytes that were requested.
+"""Opens objects through sparse copies: unnamed temporary files that contain only the requested byte ranges.
 
-GDAL opens such a copy as a local file: it never sees the bucket, and does no networking itself. Our own reading of
-the tags fetches, in advance, what GDAL will read.
+GDAL opens such a copy as a local file, so it does not access the bucket or the network. Our own reading of the tags
+fetches in advance the bytes that GDAL will read.
 """
 
 import os
@@ -20,16 +20,16 @@ from pipeline.raster.tiff import BLOCK_INDEX_TAGS, Directory
 from pipeline.storage import ByteRange, RangeReader, StoredFile, add_sidecars
 
 _MAX_NAME_BYTES = 255
-"""Of a link in the file systems of Linux."""
+"""Maximum length of a file name in the file systems of Linux."""
 _SMALL_GAP = 32 * 1024
-"""Bytes that take less time than another request."""
+"""Gap in bytes up to which ranges are joined, because fetching it is faster than another request."""
 
 
 class SparseCopy:
-    """A local file with the size of an object, filled as it is read; it is made when the first bytes are not enough."""
+    """A local file with the size of an object, filled as it is read; created when the first bytes do not suffice."""
 
     def __init__(self, ranges: RangeReader, uri: str, first: ByteRange, budget: Budget) -> None:
-        """Make a copy of an object; `first` holds its first bytes."""
+        """Make a copy of an object; `first` has its first bytes."""
         self.size = first.size
         self.etag = first.etag
         self._ranges = ranges
@@ -38,12 +38,12 @@ class SparseCopy:
         self._bytes_left = budget.header_bytes
         self._first = first.data
         self._filled: list[tuple[int, int]] = []
-        """(start, stop) of the ranges in the file, ascending; they do not touch each other."""
+        """(start, stop) of the filled ranges, ascending; they are separate."""
         self._copy: IO[bytes] | None = None
 
     @cached_property
     def descriptor(self) -> int:
-        """That of the file."""
+        """The descriptor of the file."""
         with translate_disk_errors():
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
             os.ftruncate(self._copy.fileno(), self.size)
@@ -56,7 +56,7 @@ class SparseCopy:
             self._copy.close()
 
     def read(self, position: int, least: int, most: int) -> bytes:
-        """Read at least `least` bytes, or all up to the end; more only where they need no download."""
+        """Read at least `least` bytes, or all bytes up to the end; more only if they need no download."""
         stop = min(position + least, self.size)
         if stop <= len(self._first):
             return self._first[position : position + most]
@@ -69,11 +69,11 @@ class SparseCopy:
 
     @property
     def bytes_held(self) -> int:
-        """The number of bytes that were filled in."""
+        """The number of bytes in the filled ranges."""
         return sum(stop - start for start, stop in self._filled) or len(self._first)
 
     def fill_ranges(self, ranges: Sequence[tuple[int, int]], threads: Executor) -> None:
-        """Fetch (start, stop) ranges side by side, which do not count as header. Small gaps are fetched too."""
+        """Fetch (start, stop) ranges in parallel, including small gaps. They do not count as header."""
         descriptor = self.descriptor
         missing = [
             (start, stop)
@@ -107,7 +107,7 @@ class SparseCopy:
         self._filled = _merge_ranges([*self._filled, (start, start + len(data))])
 
     def _filled_up_to(self, position: int) -> int:
-        """Return the end of the filled range around `position`; `position` itself outside one."""
+        """Return the end of the filled range around `position`; outside a filled range, return `position`."""
         return next((stop for start, stop in self._filled if start <= position < stop), position)
 
     def _next_filled(self, position: int) -> int:
@@ -132,7 +132,7 @@ class OpenObject(OpenFile):
         self._open_copy = open_copy
 
     def sidecar(self, name: str) -> SparseCopy:
-        """Return the copy of a sidecar: its first bytes, and the rest as it is read."""
+        """Return the copy of a sidecar: it has the first bytes; the rest is fetched when it is read."""
         try:
             return self._open_copy(name)
         except NotFound as error:
@@ -151,7 +151,7 @@ class OpenObject(OpenFile):
             copy.read(0, copy.size, copy.size)
 
     def require_unchanged(self) -> None:
-        """Compare the sidecars with the listing; each range of the object was compared when it was fetched."""
+        """Compare the sidecars with the listing; ranges of the object were compared when they were fetched."""
         copies = [(name, self.sidecar(name)) for name in self.stored.sidecars]
         parts = [(name, copy.size, copy.etag) for name, copy in copies]
         if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
@@ -160,7 +160,7 @@ class OpenObject(OpenFile):
 
 @contextmanager
 def open_object(stored: StoredFile, budget: Budget, ranges: RangeReader) -> Iterator[OpenObject]:
-    """Open an object as it was listed; remove its copies afterwards.
+    """Open a listed object; remove its copies afterwards.
 
     Raises FileChanged, NotFound, PermissionDenied, Unreadable or TransientError.
     """
@@ -173,7 +173,7 @@ def open_object(stored: StoredFile, budget: Budget, ranges: RangeReader) -> Iter
 
 
 def _merge_ranges(ranges: Sequence[tuple[int, int]], gap: int = 0) -> list[tuple[int, int]]:
-    """Sort (start, stop) ranges, join those at most `gap` bytes apart and leave out empty ones."""
+    """Sort (start, stop) ranges, join those at most `gap` bytes apart, and remove empty ones."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
         if start < stop and merged and start <= merged[-1][1] + gap:

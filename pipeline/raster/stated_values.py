@@ -1,4 +1,4 @@
-"""Checks the CRS and the nodata value that a definition, an argument or an upload states for files without them."""
+"""Checks the CRS and nodata value that a definition, an argument or an upload assigns to files without them."""
 
 import re
 from functools import lru_cache
@@ -7,18 +7,18 @@ from pipeline.errors import CatalogueError
 from pipeline.raster.models import AssignedValues
 
 CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
-"""Authority and code."""
+"""A regular expression for authority and code of a CRS."""
 NODATA_PATTERN = (
     r"[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40})([eE][+-]?[0-9]{1,4})?"
     r"|[+-]?([nN][aA][nN]|[iI][nN][fF])"
 )
-"""A number that pixels can be compared with."""
+"""A regular expression for a number that pixels can be compared with."""
 
 
 def check_assigned_values(
     crs: str | None, nodata: str | None, *, override: bool = False
 ) -> AssignedValues:
-    """Return checked values of the command line. Raises CatalogueError, beginning with the name of the wrong value."""
+    """Return checked values of the command line. Raises CatalogueError that begins with the name of the wrong value."""
     if override and crs is None:
         raise CatalogueError("crs_override: needs crs; give crs too")
     values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
@@ -33,8 +33,8 @@ def check_assigned_values(
 
 @lru_cache(maxsize=64)
 def normalize_crs(text: str) -> str:
-    """Return `AUTHORITY:CODE` in capitals. Raises CatalogueError for a CRS that does not lead to the earth."""
-    # Few definitions state a CRS, and these libraries take a third of the time in which a command starts.
+    """Return `AUTHORITY:CODE` in capitals. Raises CatalogueError for an unknown CRS or one that is not of the earth."""
+    # Few definitions have a CRS, and importing these libraries takes a third of the start of a command.
     from pipeline.raster.assigned_values import require_usable
 
     code = text.strip().upper()

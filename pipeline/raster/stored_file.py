@@ -1,4 +1,4 @@
-"""Opens a stored file, wherever it is kept."""
+"""Opens a stored file in a folder, a bucket or on a web server."""
 
 from contextlib import AbstractContextManager
 
@@ -11,7 +11,7 @@ from pipeline.storage import RangeReader, StoredFile
 def open_stored_file(
     file: StoredFile, budget: Budget, ranges: RangeReader | None
 ) -> AbstractContextManager[OpenFile]:
-    """Open a local file, an unnamed file or an object for its header."""
+    """Open a local file, an unnamed file or an object for reading its header."""
     if file.is_remote:
         return open_object(file, budget, ranges or RangeReader(budget.seconds))
     return open_unnamed_file(file) if file.is_unnamed else open_local_file(file)

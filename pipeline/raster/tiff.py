@@ -1,4 +1,4 @@
-"""Reads the directories (IFDs) and tags of a TIFF file by itself, within a budget and without pixels."""
+"""Reads the directories (IFDs) and tags of a TIFF file with our own code, within a budget and without pixels."""
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -45,7 +45,7 @@ GDAL_NODATA = 42113
 RPC_COEFFICIENTS = 50844
 
 BLOCK_INDEX_TAGS = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
-"""Tags with a value per block. They are read in pieces, since they may be larger than the budget for one tag."""
+"""Tags with a value per block; they are read in parts, because they may be larger than the budget for one tag."""
 
 # Order of bits, options of fax codecs, predictor, colour map, inks, range of samples, tables and colour subsampling
 # of JPEG, parameters of LERC.
@@ -58,7 +58,7 @@ _REQUIRED_TAGS = BLOCK_INDEX_TAGS | _DECODING_TAGS | {
     SAMPLE_FORMAT, MODEL_PIXEL_SCALE, MODEL_TIEPOINT, MODEL_TRANSFORMATION, GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS,
     GEO_ASCII_PARAMETERS, GDAL_METADATA, GDAL_NODATA, RPC_COEFFICIENTS,
 }  # fmt: skip
-"""Tags that pixels or facts depend on; the values of any other tag may lie beyond the end of the file."""
+"""Tags that are needed for pixels or facts; the values of other tags may lie beyond the end of the file."""
 
 # Type codes of TIFF 6.0 and BigTIFF to the numpy code of one value; rationals are pairs.
 _NUMPY_CODES = {
@@ -78,7 +78,7 @@ _INTEGER_CODES = {
     17: "q",
     18: "Q",
 }
-"""Type code to the code of `struct`; the same for the next."""
+"""TIFF type code -> format character of `struct`; the same for the next mapping."""
 _FLOAT_CODES = {11: "f", 12: "d"}
 _UNSIGNED_TYPES = frozenset({1, 3, 4, 13, 16, 18})
 _TEXT_TYPES = frozenset({1, 2, 7})
@@ -86,37 +86,37 @@ _TEXT_TYPES = frozenset({1, 2, 7})
 _NOT_INTEGERS = "a tag that must hold integers does not; write the file again"
 
 _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
-"""Byte order to the version numbers 42 (classic TIFF) and 43 (BigTIFF)."""
+"""Byte order -> version numbers 42 (classic TIFF) and 43 (BigTIFF)."""
 _YCBCR, _MASK = 6, 4
 """Values of PhotometricInterpretation (TIFF 6.0)."""
 
 _READ_AHEAD_BYTES = 32 * 1024
-"""One read holds the whole header of nearly every cloud-optimised GeoTIFF."""
+"""Bytes of the first read; they contain the whole header of nearly every cloud-optimised GeoTIFF."""
 _MAX_TAGS_OF_KNOWN_SHAPES = 100
 _MAX_TAGS_PER_DIRECTORY = 65_535
-"""The limit of classic TIFF, which libtiff applies to BigTIFF too."""
+"""The limit of classic TIFF; libtiff applies it to BigTIFF too."""
 
 
 class Shape:
-    """The tags and types of a directory. Files of one program share them, so each shape is worked out once."""
+    """The tags and types of a directory. Files of the same program share them, so each shape is computed once."""
 
     def __init__(self, order: str, inline: int, tags: Sequence[int], kinds: Sequence[int]) -> None:
-        """`inline` is the number of bytes of a value in the directory itself."""
+        """`inline` is the maximum number of bytes of a value in the directory itself."""
         self.tags, self.kinds = tags, kinds
         # As in libtiff, the first entry of a tag counts, and unknown types are skipped.
         self.index: dict[int, int] = {}
-        """Tag to its place in the directory."""
+        """Tag -> index of its entry in the directory."""
         for place, (tag, kind) in enumerate(zip(tags, kinds, strict=True)):
             if kind in _SIZES:
                 self.index.setdefault(tag, place)
         self.widths = [_SIZES.get(kind, 0) for kind in kinds]
-        """Bytes of one value of each tag."""
+        """Size in bytes of one value of each tag."""
         self.singles = [
             (tag, place, 8 * (inline - width) if order == ">" else 0, (1 << 8 * width) - 1)
             for tag, place in self.index.items()
             if kinds[place] in _UNSIGNED_TYPES and (width := self.widths[place]) <= inline
         ]
-        """Tag, place, shift and mask of what may be one integer in the directory itself."""
+        """Tag, index, shift and mask of each entry that may be one integer in the directory itself."""
 
 
 _shape = lru_cache(maxsize=256)(Shape)
@@ -140,15 +140,15 @@ class Directory:
         self, reader: "HeaderReader", offset: int, start: int, shape: Shape, counts: Sequence[int],
         values: Sequence[int],
     ) -> None:  # fmt: skip
-        """`start` is the position of the first entry; `values` are values of tags or offsets of values.
+        """`start` is the position of the first entry; `values` has the values of tags, or their offsets.
 
-        Raises Truncated or OverBudget where values lie beyond the end of the file, or are too large.
+        Raises Truncated if values lie beyond the end of the file, OverBudget if they are too large.
         """
         self.offset = offset
         self.reader = reader
         self.shape = shape
         self.counts = counts
-        """Numbers of values of the tags, as they are listed."""
+        """The listed number of values of each tag."""
         self._start = start
         self._values = values
         self._sizes = [*map(mul, counts, shape.widths)]
@@ -164,7 +164,7 @@ class Directory:
             if self._sizes[place] > reader.offset_size
             and not _is_within(reader, tag, values[place], self._sizes[place])
         )
-        """Tags that are left out: nothing depends on them, and their values lie beyond the end of the file."""
+        """Tags that are ignored, because they are not needed and their values lie beyond the end of the file."""
         if self.lost_tags:
             self._index = {t: p for t, p in shape.index.items() if t not in self.lost_tags}
 
@@ -174,16 +174,16 @@ class Directory:
         return self._index.keys()
 
     def single(self, tag: int) -> int | None:
-        """Return the value of a tag with one unsigned integer; None for others."""
+        """Return the value of a tag with a single unsigned integer; None for others."""
         return self._singles.get(tag)
 
     def count(self, tag: int) -> int:
-        """Return the number of values of a tag; 0 where it is missing."""
+        """Return the number of values of a tag; 0 if it is missing."""
         place = self._index.get(tag)
         return 0 if place is None else self.counts[place]
 
     def kind(self, tag: int) -> int | None:
-        """Return the type of a tag; None where it is missing."""
+        """Return the type of a tag; None if it is missing."""
         place = self._index.get(tag)
         return None if place is None else self.shape.kinds[place]
 
@@ -197,7 +197,7 @@ class Directory:
         return tag in self._index
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """Return all values of an integer tag; none where it is missing. Raises Unreadable."""
+        """Return all values of an integer tag; none if it is missing. Raises Unreadable."""
         value = self._singles.get(tag)
         if value is not None:
             return (value,)
@@ -211,17 +211,17 @@ class Directory:
         return self._unpack(tag, _INTEGER_CODES, 1)[0] if self.count(tag) else default
 
     def doubles(self, tag: int) -> tuple[float, ...]:
-        """Return all values of a floating-point tag; none where it is missing or of another type."""
+        """Return all values of a floating-point tag; none if it is missing or of another type."""
         is_float = self.kind(tag) in _FLOAT_CODES
         return self._unpack(tag, _FLOAT_CODES, self.count(tag)) if is_float else ()
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of a tag's values; none where it is missing."""
+        """Return the bytes of a tag's values; none if it is missing."""
         place = self._index.get(tag)
         return b"" if place is None else self.reader.read(self._position(place), self._sizes[place])
 
     def text(self, tag: int) -> str | None:
-        """Return the text of an ASCII tag up to its first NUL, as Latin 1 where it is not UTF-8."""
+        """Return the text of an ASCII tag up to its first NUL, decoded as UTF-8 or else as Latin-1."""
         return decode_text(self.raw(tag)) if self.kind(tag) in _TEXT_TYPES else None
 
     def _unpack(self, tag: int, codes: Mapping[int, str], values: int) -> tuple[Any, ...]:
@@ -234,7 +234,7 @@ class Directory:
         return self.reader.unpack(f"{values}{codes[kind]}", self._position(place))
 
     def array(self, tag: int, start: int, stop: int) -> NDArray[Any]:
-        """Return the values from `start` up to `stop` of an integer tag that it has, in the byte order of the file.
+        """Return the values from `start` to `stop` of an existing integer tag, in the byte order of the file.
 
         Raises Unreadable for a tag of another type.
         """
@@ -254,27 +254,27 @@ class Directory:
 
     @_lazy
     def width(self) -> int:
-        """In pixels."""
+        """Width of the image in pixels."""
         return self.integer(IMAGE_WIDTH, 0)
 
     @_lazy
     def height(self) -> int:
-        """In pixels."""
+        """Height of the image in pixels."""
         return self.integer(IMAGE_LENGTH, 0)
 
     @_lazy
     def samples(self) -> int:
-        """Values per pixel: the number of bands."""
+        """SamplesPerPixel: the number of bands."""
         return self.integer(SAMPLES_PER_PIXEL, 1)
 
     @_lazy
     def planes(self) -> int:
-        """Number of parts stored one after another: 1, or the number of bands where each is stored by itself."""
+        """Number of planes: 1, or the number of bands if each is stored separately."""
         return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
 
     @property
     def uncompressed(self) -> bool:
-        """Whether the size of the image determines the length of each block; not so where pixels share colours."""
+        """Whether the image size determines the length of each block; False for subsampled colours."""
         return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
 
     @_lazy
@@ -312,7 +312,7 @@ class Directory:
 
 
 def decode_text(raw: bytes) -> str:
-    """Return a text up to its first NUL, as Latin 1 where it is not UTF-8."""
+    """Return a text up to its first NUL, decoded as UTF-8 or else as Latin-1."""
     raw = raw.partition(b"\0")[0]
     try:
         return raw.decode()
@@ -328,21 +328,21 @@ class ByteReader(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the whole file in bytes."""
 
     def read(self, position: int, least: int, most: int) -> bytes:
-        """Return at least `least` and at most `most` bytes from a position on, or fewer where the file ends."""
+        """Return at least `least` and at most `most` bytes from a position, or fewer at the end of the file."""
 
 
 class HeaderReader:
-    """The bytes of an open file, counted against the budget, in the file's byte order."""
+    """Reads an open file in its byte order, and counts the bytes against the budget."""
 
     order = "<"
-    """Byte order, as in `struct`."""
+    """Byte order as a character of `struct`."""
     is_big = False
     """Whether it is a BigTIFF."""
     offset_size = 4
-    """Bytes of an offset; 8 in a BigTIFF."""
+    """Size of an offset in bytes: 4, or 8 in a BigTIFF."""
 
     def __init__(self, file: ByteReader, budget: Budget) -> None:
         self._file = file
@@ -354,7 +354,7 @@ class HeaderReader:
 
     @property
     def header_size(self) -> int:
-        """Bytes before anything else."""
+        """Size of the file header in bytes."""
         return 16 if self.is_big else 8
 
     def read(self, position: int, length: int) -> bytes:
@@ -392,7 +392,7 @@ class HeaderReader:
         if self._spent > self.budget.header_bytes:
             raise OverBudget(
                 f"its header takes more than {self.budget.header_bytes} bytes; raise the budget "
-                "for header bytes if the file is meant to be so"
+                "for header bytes if the file is valid"
             )
 
 
@@ -406,7 +406,7 @@ def read_directories(file: ByteReader, budget: Budget) -> tuple[Directory, ...]:
         raise EmptyFile("the file has no bytes; copy or download it again")
     directories = tuple(_read_chain(HeaderReader(file, budget)))
     if not directories:
-        raise Unreadable("the TIFF has a header and no image; write the file again")
+        raise Unreadable("the TIFF has a header but no image; write the file again")
     return directories
 
 
@@ -427,7 +427,7 @@ def _read_header(reader: HeaderReader) -> int:
     """Set byte order and kind of TIFF; return the offset of the first directory."""
     magic = reader.read(0, min(4, reader.size))
     if magic[:2] not in _VERSIONS or magic[2:] not in _VERSIONS[magic[:2]]:
-        raise NotAGeoTIFF("it does not begin as a TIFF file does; give a GeoTIFF")
+        raise NotAGeoTIFF("it is not a TIFF file; give a GeoTIFF")
     reader.order = "<" if magic[:2] == b"II" else ">"
     if 42 in magic[2:]:
         return reader.read_offset(4)
@@ -456,9 +456,9 @@ def _read_directory(reader: HeaderReader, offset: int) -> tuple[Directory, int]:
 
 
 def _next_offset(reader: HeaderReader, position: int) -> int:
-    """Return the offset of the next directory; 0 where there is none.
+    """Return the offset of the next directory; 0 if there is none.
 
-    Some programs end the file without it; libtiff takes that for 0 too.
+    Some programs end the file without this offset; libtiff reads that as 0 too.
     """
     left = reader.size - position
     if left < reader.offset_size and not any(reader.read(position, left)):
@@ -467,9 +467,9 @@ def _next_offset(reader: HeaderReader, position: int) -> int:
 
 
 def _is_within(reader: HeaderReader, tag: int, position: int, size: int) -> bool:
-    """Check the values of a tag against the file and the budget.
+    """Check the values of a tag against the file and the budget. Raises Truncated or OverBudget.
 
-    Return False where nothing depends on the tag and its values lie beyond the end of the file.
+    Returns False if the tag is not needed and its values lie beyond the end of the file.
     """
     if position + size > reader.size:
         if tag not in _REQUIRED_TAGS:

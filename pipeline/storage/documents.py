@@ -56,7 +56,7 @@ def read_document(
     """Return the URI of a document, after redirects, and its bytes; POST a body to a web server if there is one.
 
     Raises a RasterError: NotAllowed outside the roots, OverBudget for more than `most` bytes, NotFound and others.
-    Raises TransientError where a bucket does not answer.
+    Raises TransientError if a bucket does not answer.
     """
     if uri.startswith(WEB):
         return _read_from_web(uri, roots, most, body)

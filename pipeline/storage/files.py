@@ -34,7 +34,7 @@ class Stated:
     name: str
     """For a raster source of such files."""
     time: datetime | None
-    """For a file that says no time itself; None where the import does not ask for it."""
+    """For a file that says no time itself; None if the import does not ask for it."""
 
 
 @dataclass(frozen=True, slots=True)

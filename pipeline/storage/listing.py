@@ -46,7 +46,7 @@ def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> S
 
 
 def _require_real_path(file: StoredFile, roots: AllowedRoots) -> None:
-    """Raise FileChanged where a link leads elsewhere now, NotAllowed outside the roots."""
+    """Raise FileChanged if a link leads elsewhere now, NotAllowed outside the roots."""
     if file.is_remote:
         roots.check(f"s3:/{file.real_path}" if file.uri.startswith(S3) else file.uri)
         return

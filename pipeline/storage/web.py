@@ -197,7 +197,7 @@ def _require_success(answer: Answer) -> None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds after which the server wants to be asked again; 0 where it does not say so."""
+    """Return the seconds after which the server wants to be asked again; 0 if it does not say so."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text[:9])

@@ -99,7 +99,9 @@ def test_a_killed_process_is_replaced_while_the_others_answer(api: Serving) -> N
         assert [send_request(client) for client in clients] == [200] * len(clients)
     assert killed not in find_processes(api.home)
     errors = (api.home / "errors").read_text().splitlines()
-    assert errors == ["rastersources: a process of the server ended (status -9); starting a new one"]
+    assert errors == [
+        "rastersources: a process of the server ended (status -9); starting a new one"
+    ]
 
 
 def send_request(client: httpx.Client) -> int | None:

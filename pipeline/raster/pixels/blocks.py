@@ -1,4 +1,4 @@
-"""Reads areas of an image, of objects by the ranges of the blocks that hold them."""
+"""Reads areas of an image; for an object it fetches the byte ranges of the blocks in these areas."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -19,7 +19,7 @@ from pipeline.raster.tiff import Directory
 
 
 class Area(NamedTuple):
-    """Some pixels of an image, or of a window."""
+    """A rectangle of pixels of an image or of a window."""
 
     row: int
     column: int
@@ -28,11 +28,11 @@ class Area(NamedTuple):
 
     @property
     def window(self) -> PixelWindow:
-        """The same for rasterio."""
+        """The area as a window of rasterio."""
         return PixelWindow(self.column, self.row, self.width, self.height)
 
     def blocks(self, image: Directory) -> tuple[range, range]:
-        """Return the rows and the columns of the blocks that hold the area."""
+        """Return the rows and the columns of the blocks that contain the area."""
         width, height = image.block_size
         last_row, last_column = self.row + self.height - 1, self.column + self.width - 1
         return (
@@ -42,27 +42,27 @@ class Area(NamedTuple):
 
 
 class TooManyPixels(CatalogueError):
-    """A request needs more pixels of the files than the limit."""
+    """A request needs more pixels of the files than the limit allows."""
 
 
 class ReadingLimit:
-    """What may still be read for a request."""
+    """The number of values that may still be read for a request."""
 
     def __init__(self, values: int, block_bytes: int) -> None:
         self._values, self._block_bytes = values, block_bytes
 
     def spend(self, values: int, block_bytes: int) -> None:
-        """Count values that are to be unpacked. Raises TooManyPixels beyond the limit, and counts nothing then."""
+        """Count values before they are decompressed. Raises TooManyPixels beyond the limit, without counting them."""
         if values > self._values or block_bytes > self._block_bytes:
             raise TooManyPixels(
-                "too many pixels of the files must be read for it; ask for a smaller or finer window, or add overviews "
+                "too many pixels of the files must be read for it; request a smaller or finer window, or add overviews "
                 "to the files (gdaladdo)"
             )
         self._values -= values
 
 
 class ImageReader:
-    """Reads the wanted bands of an image."""
+    """Reads the requested bands of an image."""
 
     def __init__(
         self,
@@ -113,12 +113,12 @@ class ImageReader:
         return count * width * height * self._planes()
 
     def _planes(self) -> int:
-        """Return how many values a pixel has in what is unpacked for it."""
+        """Return the number of values that are decompressed for each pixel."""
         image = self._image.directory
         return len(self._bands) if image.planes > 1 else image.samples
 
     def _fetch(self, areas: Sequence[Area]) -> None:
-        """Fetch the blocks of an object that hold the areas."""
+        """Fetch the blocks of an object that contain the areas."""
         opened = self._raster.opened
         if not isinstance(opened, OpenObject):
             return
@@ -134,7 +134,7 @@ class ImageReader:
 
 
 def _is_valid(values: Values, nodata: float | int | None) -> Flags:
-    """Return which values are not the nodata value."""
+    """Return a boolean array: whether each value differs from the nodata value."""
     if nodata is None:
         return np.ones(values.shape, np.bool_)
     flags: Flags = ~np.isnan(values) if isnan(nodata) else values != nodata
@@ -142,7 +142,7 @@ def _is_valid(values: Values, nodata: float | int | None) -> Flags:
 
 
 def _ranges(image: Directory, area: Area, bands: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the blocks of an area, as they lie in the file."""
+    """Yield the byte ranges (start, stop) of the blocks of an area in the file."""
     across = -(-image.width // image.block_size[0])
     in_plane = image.block_count // image.planes
     rows, columns = area.blocks(image)

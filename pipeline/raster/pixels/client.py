@@ -1,4 +1,4 @@
-"""A pixel process as its caller sees it: it starts when it is needed, and is replaced when it crashes or hangs."""
+"""The client of a pixel process: it starts the process when it is needed, and replaces one that crashes or hangs."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ from pipeline.raster.pixels.requests import ExportedFile, PixelLimits, Request
 from pipeline.raster.workers.child import ChildProcess
 
 GRACE_SECONDS = 5.0
-"""A process that does not stop itself in time is killed after so many seconds more. It also needs time to start."""
+"""A process that exceeds its time limit is killed after this many more seconds, which include its start."""
 _TRIES = 2
-"""That the process ends once may be chance, such as a lack of memory."""
+"""Number of attempts: the process may end once by chance, for example from a lack of memory."""
 
 
 class PixelProcess:
-    """Answers one request at a time; threads wait for each other."""
+    """Answers one request at a time; other threads wait."""
 
     def __init__(self, budget: Budget) -> None:
-        """`budget` limits what reading a header may cost, and the size of a block."""
+        """`budget` has the limits for reading a header, and for the size of a block."""
         self._budget = budget
         self._child: ChildProcess | None = None
         self._busy = Lock()
@@ -29,11 +29,11 @@ class PixelProcess:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process; None while there is none."""
+        """The id of the process; None while there is no process."""
         return self._child.pid if self._child else None
 
     def ask(self, request: Request, limits: PixelLimits) -> Any:
-        """Return the answer to a request; of an Export an open binary file.
+        """Return the answer to a request; for an Export it is an open binary file.
 
         Raises a RasterError, TransientError or CatalogueError.
         """
@@ -47,18 +47,18 @@ class PixelProcess:
         """End the process, whatever it is doing."""
         self._closed = True
         if child := self._child:
-            child.kill()  # a thread that waits for it notices that
+            child.kill()  # then a thread that waits for it gets an error
         with self._busy:
             if self._child:
                 self._child.end(patience=0)
                 self._child = None
 
     def _answer(self, request: Request, limits: PixelLimits) -> Any:
-        """Return the answer or an error of the request; try again where the process ends."""
+        """Return the answer or an error of the request; try again if the process ends."""
         last_line = ""
         for _ in range(_TRIES):
             if self._closed:
-                raise TransientError("the server is stopping; ask again")
+                raise TransientError("the server is stopping; send the request again")
             child = self._child or self._start()
             try:
                 return self._receive(child, request, limits)
@@ -67,7 +67,7 @@ class PixelProcess:
                 last_line = child.last_line
                 if status == -signal.SIGALRM:
                     raise _timed_out(limits) from None
-        raise Unreadable(f"reading the pixels ends the process ({last_line}); check the files")
+        raise Unreadable(f"reading the pixels crashes the process ({last_line}); check the files")
 
     def _end(self, patience: float) -> int:
         assert self._child
@@ -82,7 +82,7 @@ class PixelProcess:
         return self._child
 
     def _receive(self, child: ChildProcess, request: Request, limits: PixelLimits) -> Any:
-        """Return the answer or the error. Raises EOFError or OSError where the process ended, and TimedOut."""
+        """Return the answer or the error. Raises EOFError or OSError if the process ended, and TimedOut."""
         child.send((request, limits))
         if not child.connection.poll(limits.seconds + GRACE_SECONDS):
             self._end(patience=0)
@@ -96,4 +96,4 @@ class PixelProcess:
 
 
 def _timed_out(limits: PixelLimits) -> TimedOut:
-    return TimedOut(f"it takes over {limits.seconds:g} s; ask for fewer pixels")
+    return TimedOut(f"it takes more than {limits.seconds:g} s; request fewer pixels")

@@ -1,4 +1,4 @@
-"""The ramps of colours that pictures may have, by name."""
+"""The colour maps of pictures, by name."""
 
 COLORMAPS = {
     # From matplotlib, CC0.
@@ -16,4 +16,4 @@ COLORMAPS = {
     "terrain": "333399 0294fa 24d36d 89e584 fefe98 c2b07c 9b7e6c c4b7ae ffffff",
     "grey": "000000 ffffff",
 }
-"""Name -> colours of equal distance, from the lowest value to the highest."""
+"""Name -> equidistant colours, from the lowest value to the highest."""

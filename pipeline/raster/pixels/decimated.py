@@ -1,4 +1,4 @@
-"""Makes a small copy of a file without a small overview, from which pictures of much of it are drawn."""
+"""Makes a decimated copy of a file that has no small overview, for drawing pictures of large parts of it."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -12,25 +12,25 @@ from pipeline.raster.pixels.values import Pixels
 from pipeline.raster.tiff import Directory
 
 _LONGER_SIDE = 2048
-"""Of a copy, in pixels. A tile that needs finer pixels meets at most a 64th of the file."""
+"""Longer side of a copy in pixels; a tile that needs finer pixels shows at most a 64th of the file."""
 _MOST_AT_ONCE = 2**21
-"""Pixels that are read at once, if a block has not more."""
+"""Maximum number of pixels that are read at once, unless a single block has more."""
 
 
 def decimation(raster: OpenRaster) -> float:
-    """Return how many pixels of the file lie between two neighbours in its copy."""
+    """Return the decimation factor: the distance of two neighbours in the copy, in pixels of the file."""
     return max(1.0, max(raster.file.width, raster.file.height) / _LONGER_SIDE)
 
 
 def decimated_copy(raster: OpenRaster, limit: ReadingLimit, threads: Executor) -> Pixels:
-    """Return the copy, which is made once and kept with the file. Raises the errors of `ImageReader.read`."""
+    """Return the copy; it is made once and cached with the file. Raises the errors of `ImageReader.read`."""
     if raster.decimated is None:
         raster.decimated = _decimate(raster, limit, threads)
     return raster.decimated
 
 
 def _decimate(raster: OpenRaster, limit: ReadingLimit, threads: Executor) -> Pixels:
-    """Read the pixels at the centres of those of the copy."""
+    """Read the pixels of the file at the centres of the pixels of the copy."""
     factor = decimation(raster)
     image = raster.image_for(factor)
     width, height = image.directory.width, image.directory.height
@@ -50,12 +50,12 @@ def _decimate(raster: OpenRaster, limit: ReadingLimit, threads: Executor) -> Pix
 
 
 def _centres(size: int, count: int) -> npt.NDArray[np.intp]:
-    """Return the pixels in which the centres of so many equal parts lie."""
+    """Divide `size` pixels into `count` equal parts; return the pixel at the centre of each part."""
     return ((np.arange(count) + 0.5) * (size / count)).astype(np.intp)
 
 
 def _areas(image: Directory) -> Iterator[Area]:
-    """Yield parts of whole blocks that cover an image."""
+    """Yield areas that consist of whole blocks and together cover an image."""
     width, height = image.block_size
     height *= max(1, 64 // height)
     width *= max(1, _MOST_AT_ONCE // (width * height))

@@ -19,13 +19,13 @@ from pipeline.raster.pixels.requests import BadParameter, Export, ExportedFile, 
 
 _BLOCK = 256
 _COLUMNS_AT_ONCE = 2048
-"""With 256 rows some 40 MB are in memory."""
+"""Maximum number of columns at once; with 256 rows they take about 40 MB."""
 _open_descriptors: list[int] = []
-"""Of files that were written; the other side opens them before it sends its next request."""
+"""Descriptors of written files; the client opens them before it sends its next request."""
 
 
 def export(request: Export, mosaic: Mosaic) -> ExportedFile:
-    """Write a window into a file without a name, block by block. Raises the errors of `Mosaic.read`."""
+    """Write a window to an unnamed file, block by block. Raises the errors of `Mosaic.read`."""
     window, files = request.window, request.files
     grids = {file.wkt: Grid(window, file.wkt, approximate=False) for file in files}
     nodata = _nodata(request)
@@ -41,7 +41,7 @@ def export(request: Export, mosaic: Mosaic) -> ExportedFile:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except RasterioError as error:
             raise TransientError(
-                f"the answer cannot be written to the temporary folder ({error}); make room there"
+                f"the answer cannot be written to the temporary folder ({error}); free some disk space"
             ) from error
     _open_descriptors.append(descriptor)
     return ExportedFile(descriptor)
@@ -54,13 +54,13 @@ def close_exported() -> None:
 
 
 def _nodata(request: Export) -> float | None:
-    """Return the value of missing pixels. Raises BadParameter where no pixel can have it."""
+    """Return the value of missing pixels. Raises BadParameter if pixels cannot have it."""
     first = request.files[0]
     if request.nodata is None:
         return nodata_number(first.nodata[first.bands[0] - 1], first.dtype)
     number = nodata_number(request.nodata, first.dtype)
     if number is None:
-        raise BadParameter("nodata", f"no pixel of type {first.dtype} can have this value")
+        raise BadParameter("nodata", f"pixels of type {first.dtype} cannot have this value")
     return number
 
 

@@ -1,4 +1,4 @@
-"""Reads a part of a window from files that lie over each other, by the nearest neighbour."""
+"""Reads a part of a window from overlapping files, resampled by nearest neighbour."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -18,15 +18,15 @@ from pipeline.raster.tiff import Directory
 
 Indices = npt.NDArray[np.intp]
 _MOST_ROWS = 64
-"""Rows of an image in strips of a few rows that are read together."""
+"""Maximum number of rows that are read together from an image with narrow strips."""
 _MOST_AT_ONCE = 2**21
-"""Pixels of an area, if a block has not more."""
+"""Maximum number of pixels of an area, unless a single block has more."""
 _DECIMATE_FROM = 2**24
-"""Pixels of a file for which a picture is drawn from a decimated copy."""
+"""Number of pixels of a file from which a picture is drawn from a decimated copy."""
 
 
 class Mosaic:
-    """Files that are read together; the last one lies on top."""
+    """Files that are read together; the last one is on top."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Mosaic:
         *,
         picture: bool = False,
     ) -> None:
-        """In a picture an alpha band marks the valid pixels, as masks do, and decimated copies are good enough."""
+        """For a picture, alpha bands mark valid pixels as masks do, and decimated copies may be used."""
         self._files = files
         self._open_files = open_files
         self._limit = limit
@@ -45,7 +45,7 @@ class Mosaic:
         self._picture = picture
 
     def read(self, grids: Sequence[Grid], part: Area, fill: Any = 0) -> Pixels:
-        """Return the pixels of a part, `fill` where no file has a valid one. `grids` has one for each file.
+        """Return the pixels of a part, with `fill` where no file has a valid pixel. `grids` has one grid for each file.
 
         Raises a RasterError, CatalogueError or TransientError.
         """
@@ -66,7 +66,7 @@ class Mosaic:
     def _read_file(
         self, raster: OpenRaster, grid: Grid, part: Area, met: Area, found: Pixels
     ) -> None:
-        """Fill in the pixels of a file in the part that it meets, where the files above it have none."""
+        """Fill in the pixels of a file in the area `met`, where the files above it have no valid pixels."""
         factor = grid.pixels_of_file(part, raster.transform_of(raster.images[0]))
         image = raster.image_for(factor)
         directory = image.directory
@@ -89,7 +89,7 @@ class Mosaic:
 def _find(
     grid: Grid, part: Area, transform: Affine, size: tuple[int, int], found: Pixels
 ) -> tuple[tuple[Indices, Indices], Indices, Indices]:
-    """Return which pixels of a part are missing and lie in an image of this size, and its rows and columns there."""
+    """Return the missing pixels of a part that lie within an image of this size, and their rows and columns in it."""
     columns, rows = grid.pixels(part, transform)
     column, in_column = whole_pixels(columns, size[0])
     row, in_row = whole_pixels(rows, size[1])
@@ -100,7 +100,7 @@ def _find(
 def _fill(
     found: Pixels, at: tuple[Indices, Indices], pixels: Pixels, row: Indices, column: Indices
 ) -> None:
-    """Fill in valid pixels where there are none yet."""
+    """Fill in valid pixels where pixels are still missing."""
     place = slice(None), *at
     wanted = pixels.valid[:, row, column] & ~found.valid[place]
     found.values[place] = np.where(wanted, pixels.values[:, row, column], found.values[place])
@@ -108,7 +108,7 @@ def _fill(
 
 
 def _areas(rows: Indices, columns: Indices, image: Directory) -> Iterator[tuple[Area, Indices]]:
-    """Yield the areas in which places lie, runs of blocks in a row of blocks, and the places in each."""
+    """Yield areas that contain these pixels, each a run of blocks in a row of blocks, with its pixels as indices."""
     width, height = image.block_size
     height *= max(1, _MOST_ROWS // height)
     lines = rows // height

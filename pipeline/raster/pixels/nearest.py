@@ -1,4 +1,4 @@
-"""Finds which pixel of a file each pixel of a window shows: the one in which its centre lies."""
+"""Finds, for each pixel of a window, the pixel of a file that contains its centre (nearest neighbour)."""
 
 from functools import lru_cache
 from math import ceil, floor, isfinite
@@ -15,25 +15,25 @@ from pipeline.raster.pixels.requests import BadParameter, Window
 
 Numbers = npt.NDArray[np.floating[Any]]
 _ROUNDING = 1e-10
-"""Of a pixel: GDAL's warper adds it before it rounds down."""
+"""Fraction of a pixel that GDAL's warper adds before it rounds down."""
 _STEP = 16
-"""Pixels between places that are transformed exactly, where an approximation is allowed."""
+"""Distance in pixels of places that are transformed exactly, if an approximation is allowed."""
 _MAX_ERROR = 0.125
-"""Of an approximation, in pixels of the file; that of gdalwarp by default."""
+"""Maximum error of an approximation in pixels of the file; the default of gdalwarp."""
 _OUTLINE_POINTS = 21
 _UNKNOWN = "it is not a known projection, or not one of places on the earth"
 
 
 def whole(window: Window) -> Area:
-    """Return the part that is all of a window."""
+    """Return the area of a whole window."""
     return Area(0, 0, window.height, window.width)
 
 
 class Grid:
-    """The pixels of a window, and where they lie in a file's CRS."""
+    """The pixels of a window, with their places in the CRS of a file."""
 
     def __init__(self, window: Window, wkt: str, *, approximate: bool) -> None:
-        """Raises BadParameter where the window's CRS is not known."""
+        """Raises BadParameter if the CRS of the window is unknown."""
         self._transformer = None if window.crs is None else _transformer(window.crs, wkt)
         self._approximate = approximate
         self.step_x = (window.east - window.west) / window.width
@@ -43,7 +43,7 @@ class Grid:
         self._known_nodes: tuple[Area, tuple[Numbers, Numbers, Numbers, Numbers]] | None = None
 
     def pixels(self, part: Area, transform: Affine) -> tuple[Numbers, Numbers]:
-        """Return the column and row in the file of each pixel's centre; not finite where it has none."""
+        """Return column and row in the file of the centre of each pixel; not finite if it has no place there."""
         columns = np.arange(part.column, part.column + part.width) + 0.5
         rows = np.arange(part.row, part.row + part.height) + 0.5
         if self._transformer is None:
@@ -55,7 +55,7 @@ class Grid:
     def part_that_meets(
         self, part: Area, transform: Affine, width: int, height: int
     ) -> Area | None:
-        """Return a part of a part that holds all pixels whose centres lie in a file; None where there is none."""
+        """Return a part that contains all pixels with centres in a file; None if there are no such pixels."""
         if self._transformer is not None and not self._approximate:
             return part
         if self._transformer is None:
@@ -77,7 +77,7 @@ class Grid:
         return _common(part, left, right, rows[met_rows[0]], rows[met_rows[-1] + 1])
 
     def _nodes(self, part: Area) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-        """Return some columns and rows of a part, and where these lie in the CRS of the file."""
+        """Return sample columns and rows of a part, and their places in the CRS of the file."""
         if self._known_nodes is None or self._known_nodes[0] != part:
             columns = _some(part.column + np.array([0.0, part.width]), part.width)
             rows = _some(part.row + np.array([0.0, part.height]), part.height)
@@ -88,7 +88,7 @@ class Grid:
         return self._known_nodes[1]
 
     def pixels_of_file(self, part: Area, transform: Affine) -> float:
-        """Return how many pixels of the file lie between two neighbours in the window, about."""
+        """Return the approximate distance of two neighbours in the window, in pixels of the file."""
         key = part, transform[:2], transform[3:5]
         if key not in self._known_factors:
             self._known_factors[key] = self._measure_factor(part, transform)
@@ -116,7 +116,7 @@ class Grid:
         )
         if self._transformer is not None:
             x, y = self._transformer.transform(x, y)
-        # In GDAL's order, so that ties between two pixels end alike.
+        # The same order of computation as in GDAL, so that ties between two pixels have the same result.
         inverse = ~transform
         with np.errstate(invalid="ignore", over="ignore"):
             return (
@@ -127,7 +127,7 @@ class Grid:
     def _nearly(
         self, columns: Numbers, rows: Numbers, transform: Affine
     ) -> tuple[Numbers, Numbers] | None:
-        """Interpolate between exact places; None where that is not exact enough."""
+        """Interpolate between exact places; None if that is not exact enough."""
         some_columns, some_rows = _some(columns, len(columns)), _some(rows, len(rows))
         exact = self._exactly(some_columns, some_rows, transform)
         middle = _middles(some_columns), _middles(some_rows)
@@ -145,15 +145,17 @@ class Grid:
 
 
 def whole_pixels(values: Numbers, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """Return the pixels in which places lie, and whether these are in a row or column of so many pixels."""
+    """Return the index of the pixel of each place, and whether it lies within a row or column of `size` pixels."""
     with np.errstate(invalid="ignore"):
-        inside = (values >= 0) & (values + _ROUNDING <= size)  # false where not finite
+        inside = (values >= 0) & (
+            values + _ROUNDING <= size
+        )  # False for values that are not finite
         pixels = np.floor(np.where(inside, values, 0.0) + _ROUNDING).astype(np.intp)
     return np.minimum(pixels, size - 1), inside
 
 
 def bounds_in(window: Window, wkt: str) -> tuple[float, float, float, float] | None:
-    """Return the bounds of a window in another CRS; None where it has none there."""
+    """Return the bounds of a window in another CRS; None if it has no bounds there."""
     assert window.crs
     edges = window.west, window.south, window.east, window.north
     bounds = _transformer(window.crs, wkt).transform_bounds(*edges, densify_pts=_OUTLINE_POINTS)
@@ -172,7 +174,7 @@ def _transformer(crs: str, wkt: str) -> Transformer:
 
 
 def _common(part: Area, left: float, right: float, top: float, bottom: float) -> Area | None:
-    """Return what a part shares with a box, and a pixel around that; None for nothing."""
+    """Return the intersection of a part with a box, grown by a pixel; None if it is empty."""
     column, row = max(part.column, floor(left) - 1), max(part.row, floor(top) - 1)
     width = min(part.column + part.width, ceil(right) + 1) - column
     height = min(part.row + part.height, ceil(bottom) + 1) - row
@@ -180,13 +182,13 @@ def _common(part: Area, left: float, right: float, top: float, bottom: float) ->
 
 
 def _meets(places: Numbers, size: int) -> npt.NDArray[np.bool_]:
-    """Return which cells between four places may hold one from 0 to `size`, with room for a bent grid."""
+    """Return which cells between four places may contain a place from 0 to `size`, with a margin for curved grids."""
     corners = np.stack([places[:-1, :-1], places[1:, :-1], places[:-1, 1:], places[1:, 1:]])
     least, most = corners.min(axis=0), corners.max(axis=0)
     room = (most - least) / 2 + 1
     met: npt.NDArray[np.bool_] = ~(
         (most + room < 0) | (least - room > size)
-    )  # true where not finite
+    )  # True for cells with places that are not finite
     return met
 
 
@@ -202,7 +204,7 @@ def _middles(values: Numbers) -> Numbers:
 def _interpolate(
     values: Numbers, columns: Numbers, rows: Numbers, to_columns: Numbers, to_rows: Numbers
 ) -> Numbers:
-    """Interpolate linearly between the places of a regular grid."""
+    """Interpolate bilinearly between the nodes of a regular grid."""
     column, across = _between(columns, to_columns)
     row, down = _between(rows, to_rows)
     lines = values[:, column] * (1 - across) + values[:, column + 1] * across
@@ -211,7 +213,7 @@ def _interpolate(
 
 
 def _between(places: Numbers, wanted: Numbers) -> tuple[Any, Numbers]:
-    """Return the number of the place before each wanted one, and how far it is to the next, from 0 to 1."""
+    """Return the index of the node before each place, and the fraction of the way to the next node, from 0 to 1."""
     step = places[1] - places[0] or 1.0
     position = (wanted - places[0]) / step
     before = np.clip(np.floor(position).astype(np.intp), 0, len(places) - 2)

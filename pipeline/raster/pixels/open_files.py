@@ -1,4 +1,4 @@
-"""Keeps the files open whose pixels were read last, with what reading them needs."""
+"""Keeps recently read files open, with everything that reading their pixels needs."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,27 +24,27 @@ from pipeline.storage import find_registered_file
 
 _MOST_OPEN = 48
 _MAX_COPY_BYTES = 256 * 2**20
-"""A sparse copy that holds more is removed after the request."""
+"""A sparse copy with more bytes is removed after the request."""
 _MAX_DECIMATED_BYTES = 64 * 2**20
-"""Of the decimated copies that are kept."""
+"""Maximum total size of the cached decimated copies."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """The raster itself, or an overview."""
+    """The full-resolution raster, or an overview."""
 
     directory: Directory
     mask: Directory | None
-    """Its internal mask."""
+    """The IFD of its internal mask."""
     level: int | None = None
-    """As in `Overview`."""
+    """Index of the overview, as in `Overview`."""
     sidecar: str | None = None
     factor: int = 1
-    """Decimation factor; 1 for the raster itself."""
+    """Decimation factor; 1 for the full-resolution raster."""
 
 
 class OpenRaster:
-    """A file that is open for reading pixels."""
+    """A file that is open for reading its pixels."""
 
     def __init__(self, file: PixelFile, budget: Budget, stack: ExitStack) -> None:
         """Raises a RasterError, TransientError or CatalogueError."""
@@ -60,30 +60,30 @@ class OpenRaster:
         self.mask = header.layout.mask
         """`internal`, `alpha`, `sidecar` or None."""
         self.images = [*_images(self.opened, header, budget)]
-        """The raster itself, then its overviews, the smallest last."""
+        """The full-resolution raster, then its overviews; the smallest is last."""
         self.decimated: Pixels | None = None
-        """A small copy, once a picture needed it."""
+        """A decimated copy, made when a picture needs it."""
 
     def image_for(self, pixels: float) -> Image:
-        """Return the smallest image that still has a pixel for each of a window; as gdalwarp chooses.
+        """Return the smallest image that has at least one pixel for each pixel of a window, as gdalwarp does.
 
-        `pixels` is the number of pixels of the file between two neighbours in the window.
+        `pixels` is the distance of two neighbours in the window, in pixels of the file.
         """
         return [image for image in self.images if image.factor <= max(1.0, pixels + 0.1)][-1]
 
     def transform_of(self, image: Image) -> Affine:
-        """Return pixel to CRS for the pixels of an image."""
+        """Return the affine transform from the pixels of an image to the CRS."""
         return self.transform_to(image.directory.width, image.directory.height)
 
     def transform_to(self, width: int, height: int) -> Affine:
-        """Return pixel to CRS for the whole file in so many columns and rows."""
+        """Return the affine transform to the CRS if the whole file had this many columns and rows."""
         transform = Affine(*self.file.transform)
         if (width, height) == (self.file.width, self.file.height):
             return transform
         return transform @ Affine.scale(self.file.width / width, self.file.height / height)
 
     def copies(self) -> list[SparseCopy]:
-        """Return the sparse copies that hold its blocks; none for a file of this machine."""
+        """Return the sparse copies with its blocks; none for a local file."""
         if not isinstance(self.opened, OpenObject):
             return []
         names = {image.sidecar for image in self.images if image.sidecar}
@@ -91,14 +91,14 @@ class OpenRaster:
 
 
 class OpenFiles:
-    """The files that were read last. Each is compared with its fingerprint again before it is read."""
+    """The recently read files. Before each reading, a file is compared with its fingerprint."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._open: OrderedDict[tuple[str, str], tuple[OpenRaster, ExitStack]] = OrderedDict()
 
     def open(self, file: PixelFile) -> OpenRaster:
-        """Return the open file. Raises FileChanged where it is not the one that was registered; other errors."""
+        """Return the open file. Raises FileChanged if it changed since it was registered, or the errors of opening."""
         key = file.uri, file.fingerprint
         if key in self._open and self._open[key][0].file == file:
             raster, _ = self._open[key]
@@ -119,7 +119,7 @@ class OpenFiles:
         return raster
 
     def trim(self) -> None:
-        """Close objects of which much was read, and forget the copies that were not needed lately."""
+        """Close objects with large sparse copies, and delete decimated copies that were not used recently."""
         for key, (raster, _) in list(self._open.items()):
             if sum(copy.bytes_held for copy in raster.copies()) > _MAX_COPY_BYTES:
                 self._close(key)
@@ -135,7 +135,7 @@ class OpenFiles:
 
 
 def _require_unchanged(opened: OpenFile) -> None:
-    """Compare a file of this machine; each range of an object is compared when it is fetched."""
+    """Compare a local file with its fingerprint; ranges of an object are compared when they are fetched."""
     if not opened.stored.is_remote:
         opened.require_unchanged()
 

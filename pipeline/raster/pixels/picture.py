@@ -1,4 +1,4 @@
-"""Draws pictures: the values of one band by a ramp of colours, or three bands as they are."""
+"""Draws pictures: the values of one band by a colour map, or three bands as red, green and blue."""
 
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from pipeline.raster.pixels.values import Pixels
 
 Bytes = npt.NDArray[np.uint8]
 COLOURS = 255
-"""Steps of a ramp. The index after the last one is transparent."""
+"""Number of colours of a colour map; the index after the last one is transparent."""
 
 
 def draw(picture: Picture, mosaic: Mosaic) -> bytes:
@@ -24,7 +24,7 @@ def draw(picture: Picture, mosaic: Mosaic) -> bytes:
         shape = picture.window.height, picture.window.width
         return write_palette_png(np.full(shape, COLOURS, np.uint8), ramp(picture.colormap))
     if picture.files[0].dtype.startswith("c"):
-        raise UnsupportedDtype("complex numbers have no colours; ask for the data")
+        raise UnsupportedDtype("complex numbers have no colours; request the data instead")
     wkts = {file.wkt: Grid(picture.window, file.wkt, approximate=True) for file in picture.files}
     grids = [wkts[file.wkt] for file in picture.files]
     pixels = mosaic.read(grids, whole(picture.window))
@@ -34,13 +34,13 @@ def draw(picture: Picture, mosaic: Mosaic) -> bytes:
 
 
 def indices_of(pixels: Pixels, low: float, high: float) -> Bytes:
-    """Return the step of the ramp for each value of the first band; values beyond its ends get the colour there."""
+    """Return the index of the colour of each value of the first band; values beyond the range get the end colours."""
     values, valid = pixels.values[0], pixels.valid[0]
     if values.dtype.kind == "f":
         valid = valid & ~np.isnan(values)
     numbers = np.where(valid, values, low).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        # Halves, since the distance of two numbers can be larger than any number.
+        # Use halves, because the difference of two numbers may exceed the largest number.
         share = (numbers / 2 - low / 2) / (high / 2 - low / 2) if high > low else numbers * 0 + 0.5
     steps = np.clip(np.nan_to_num(share), 0, 1) * (COLOURS - 1)
     return np.where(valid, np.rint(steps), COLOURS).astype(np.uint8)
@@ -48,7 +48,7 @@ def indices_of(pixels: Pixels, low: float, high: float) -> Bytes:
 
 @lru_cache
 def ramp(colormap: str) -> Bytes:
-    """Return the RGBA colours of a ramp, and a transparent one."""
+    """Return the RGBA colours of a colour map, followed by a transparent one: colours x 4."""
     anchors = np.array(
         [list(bytes.fromhex(colour)) for colour in COLORMAPS[colormap].split()], np.float64
     )

@@ -1,4 +1,4 @@
-"""Writes PNG files (ISO/IEC 15948) of bytes: GDAL's own driver for them is not allowed in the processes that read."""
+"""Writes PNG files (ISO/IEC 15948) itself, because the reading processes do not allow GDAL's PNG driver."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE, _RGBA = 3, 6
 """Colour types."""
 _LEVEL = 4
-"""Of deflate: a tile takes 2 ms."""
+"""Compression level of deflate; compressing a tile takes 2 ms."""
 
 
 def write_palette_png(indices: Bytes, colours: Bytes) -> bytes:
@@ -31,7 +31,7 @@ def write_rgba_png(pixels: Bytes) -> bytes:
 
 def _png(pixels: npt.NDArray[Any], colour_type: int, palette: bytes = b"") -> bytes:
     height, width = pixels.shape[:2]
-    lines = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each begins with filter 0: none
+    lines = np.zeros((height, 1 + pixels[0].size), np.uint8)  # the first byte is filter 0: none
     lines[:, 1:] = pixels.reshape(height, -1)
     head = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     data = _chunk(b"IDAT", zlib.compress(lines.tobytes(), _LEVEL))

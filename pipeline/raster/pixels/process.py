@@ -1,4 +1,4 @@
-"""The program of a pixel process: it answers one request after the other."""
+"""The program of a pixel process; it answers one request after the other."""
 
 import ctypes
 import signal
@@ -23,14 +23,14 @@ from pipeline.raster.pixels.requests import BoundsIn, Export, Picture, PixelLimi
 from pipeline.raster.pixels.sample import measure_sample
 
 REQUESTS_AT_ONCE = 8
-"""Requests to object storage that the process waits for."""
+"""Maximum number of simultaneous requests to object storage."""
 _GDAL_CACHE_BYTES = 16 * 2**20
 _MOST_FREE_BYTES = 12 * 2**20
-"""Freed memory that is kept for the next picture: a picture frees some 5 MiB, and getting them anew takes 4 ms."""
+"""Freed memory that is kept for the next picture; a picture frees about 5 MiB, and allocating them takes 4 ms."""
 
 
 class Answers:
-    """Answers requests, and keeps the files open that they read."""
+    """Answers requests, and keeps their files open."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -38,7 +38,7 @@ class Answers:
         self._threads = ThreadPoolExecutor(REQUESTS_AT_ONCE, "ranges")
 
     def answer(self, request: Request, limits: PixelLimits) -> Any:
-        """Return the answer to a request, as its class describes it. Raises RastersourcesError."""
+        """Return the answer to a request; its type depends on the request. Raises RastersourcesError."""
         try:
             return self._answer(request, ReadingLimit(limits.values_read, self._budget.block_bytes))
         finally:
@@ -61,7 +61,7 @@ class Answers:
 
 
 def serve(connection: Connection) -> None:
-    """Answer requests until the other side has ended."""
+    """Answer requests until the client has ended."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         answers = Answers(connection.recv())
         while True:
@@ -79,7 +79,7 @@ def serve(connection: Connection) -> None:
 
 
 class _Heap(ctypes.Structure):
-    """What `mallinfo2` of the C library of GNU returns."""
+    """The result of `mallinfo2` in glibc."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -88,12 +88,12 @@ class _Heap(ctypes.Structure):
         )
     )  # fmt: skip
     fordblks: int
-    """Bytes that are free and not given back."""
+    """Free bytes that were not returned to the system."""
 
 
 def release_memory() -> None:
-    """Give much freed memory back to the system: a sample or a decimated copy needs far more than most pictures."""
-    with suppress(AttributeError):  # of other C libraries
+    """Return large amounts of freed memory to the system, because samples and decimated copies need much memory."""
+    with suppress(AttributeError):  # other C libraries do not have it
         libc = ctypes.CDLL(None)
         libc.mallinfo2.restype = _Heap
         if libc.mallinfo2().fordblks > _MOST_FREE_BYTES:

@@ -1,4 +1,4 @@
-"""What the pixel process is asked for. It imports no raster library, so that the API can make requests."""
+"""The requests to a pixel process. This module imports no raster library, so that the API can use it."""
 
 import re
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ _EPSG = re.compile(r"EPSG:[0-9]{4,6}")
 
 @dataclass(frozen=True)
 class PixelFile:
-    """A registered file, as the catalogue knows it."""
+    """A registered file, with the facts in the catalogue."""
 
     uri: str
     fingerprint: str
     transform: tuple[float, ...]
-    """Pixel to CRS: a, b, c, d, e, f of affine."""
+    """Affine transform from pixel to CRS: a, b, c, d, e, f."""
     wkt: str
     width: int
     height: int
     dtype: str
     nodata: tuple[str | None, ...]
-    """Of each band, as text."""
+    """Nodata value of each band, as text."""
     bands: tuple[int, ...]
     """The bands to read, from 1."""
     roots: tuple[Root, ...]
-    """Where it may lie."""
+    """The roots below which it may lie."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A north-up grid of pixels, in a CRS."""
+    """A north-up grid of pixels in a CRS; the edges are in its units."""
 
     west: float
     south: float
@@ -42,7 +42,7 @@ class Window:
     width: int
     height: int
     crs: str | None
-    """`EPSG:n`; None for that of the files."""
+    """`EPSG:n`; None means the CRS of the files."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PixelLimits:
 
     seconds: float
     values_read: int
-    """Values that are unpacked, in whole blocks."""
+    """Maximum number of values that are decompressed, in whole blocks."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Picture:
     """A PNG of a window; the answer is its bytes."""
 
     files: Sequence[PixelFile]
-    """The last one lies on top."""
+    """The files; the last one is on top."""
     window: Window
     colormap: str
     low: float
@@ -73,22 +73,22 @@ class Export:
     """A GeoTIFF of a window; the answer is an `ExportedFile`."""
 
     files: Sequence[PixelFile]
-    """At least one; the last one lies on top."""
+    """At least one file; the last one is on top."""
     window: Window
     nodata: str | None
-    """The value where no file has a valid pixel; None for that of the files, or zero where they have none."""
+    """The value where no file has a valid pixel; None means that of the files, or zero if they have none."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Statistics of the files' first bands to be read; the answer is a `SampleStatistics`."""
+    """Statistics of the first of the bands to read of each file; the answer is a `SampleStatistics`."""
 
     files: Sequence[PixelFile]
 
 
 @dataclass(frozen=True)
 class BoundsIn:
-    """The bounds of a window in another CRS; the answer is (west, south, east, north), or None if it has none."""
+    """The bounds of a window in another CRS; the answer is (west, south, east, north) or None."""
 
     window: Window
     wkt: str
@@ -99,7 +99,7 @@ Request = Picture | Export | Sample | BoundsIn
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """Statistics of the valid pixels of overviews, or of some blocks of files without them."""
+    """Statistics of the valid pixels of overviews, or of some blocks of files without overviews."""
 
     valid: int
     """Number of valid pixels that were read."""
@@ -111,15 +111,15 @@ class SampleStatistics:
     percentiles: dict[int, float]
     histogram: Histogram | None
     approximate: bool
-    """Whether not all pixels of all files were read."""
+    """Whether only some of the pixels were read."""
 
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file without a name, which the pixel process holds open until it gets the next message."""
+    """An unnamed file that the pixel process keeps open until it receives the next message."""
 
     descriptor: int
-    """Of the pixel process."""
+    """File descriptor in the pixel process."""
 
 
 class BadParameter(CatalogueError):
@@ -134,7 +134,7 @@ class BadParameter(CatalogueError):
 
 
 def is_epsg_code(text: str) -> bool:
-    """Return whether a text has the form EPSG:n, the only one in which clients may name a CRS.
+    """Return whether a text has the form EPSG:n. Clients may use no other form.
 
     Other texts could make PROJ or GDAL open a file.
     """

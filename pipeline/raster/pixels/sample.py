@@ -1,4 +1,4 @@
-"""Computes statistics of the files' overviews, which pictures take their range of colours from."""
+"""Computes statistics from overviews of files; pictures take their colour range from them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -17,22 +17,22 @@ from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.tiff import Directory
 
 _ENOUGH_PIXELS = 2**20
-"""Of all files together."""
+"""Number of pixels, of all files together, that are enough for statistics."""
 _VALUES_AT_ONCE = 2**18
-"""Values that are counted together: the small blocks of many files would take many times as long one by one."""
+"""Number of values that are counted together, because counting many small blocks one by one is slow."""
 
 
 def measure_sample(
     files: Sequence[PixelFile], open_files: OpenFiles, limit: ReadingLimit, threads: Executor
 ) -> SampleStatistics:
-    """Return statistics of the first wanted band of some files. Raises the errors of `ImageReader.read`.
+    """Return statistics of the first of the bands to read of some files. Raises the errors of `ImageReader.read`.
 
-    Of each file the smallest image with enough pixels is read. Where even that has too many, the decimated copy of a
-    single file is, if it can be made; otherwise evenly spread blocks.
+    It reads the smallest image of each file that has enough pixels. If even that has too many, it uses the decimated
+    copy of a single file if this can be made, otherwise evenly spread blocks.
     """
     dtype = np.dtype(files[0].dtype)
     if dtype.kind == "c":
-        raise UnsupportedDtype("complex numbers have no order; ask for the data")
+        raise UnsupportedDtype("complex numbers have no order; request the data instead")
     chunks: list[npt.NDArray[Any]] = []
     pixels = 0
     for file in files:
@@ -76,7 +76,7 @@ def _size(areas: Sequence[Area]) -> int:
 
 
 def _image(raster: OpenRaster, enough: int) -> Image:
-    """Return the smallest image with enough pixels, or the raster itself."""
+    """Return the smallest image with enough pixels, or the full-resolution raster."""
     large = [
         image for image in raster.images if image.directory.width * image.directory.height >= enough
     ]
@@ -84,7 +84,7 @@ def _image(raster: OpenRaster, enough: int) -> Image:
 
 
 def _areas(image: Directory, enough: int) -> Iterator[Area]:
-    """Yield all blocks of an image, or evenly spread ones with about as many pixels as are enough."""
+    """Yield all blocks of an image, or evenly spread blocks with about `enough` pixels."""
     width, height = image.block_size
     across, down = -(-image.width // width), -(-image.height // height)
     wanted = max(1, 4 * enough // (width * height))

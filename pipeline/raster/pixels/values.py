@@ -1,4 +1,4 @@
-"""Pixels that were read, and which of them are valid."""
+"""An array of pixels with their validity."""
 
 from typing import Any, NamedTuple
 
@@ -10,17 +10,17 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Pixels(NamedTuple):
-    """Bands x rows x columns."""
+    """Two arrays of the shape bands x rows x columns."""
 
     values: Values
     valid: Flags
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
+        """The memory that it takes in bytes."""
         return self.values.nbytes + self.valid.nbytes
 
     def within(self, row: int, column: int, height: int, width: int) -> "Pixels":
-        """Return a part, which shares its memory."""
+        """Return a part as a view."""
         rows, columns = slice(row, row + height), slice(column, column + width)
         return Pixels(self.values[:, rows, columns], self.valid[:, rows, columns])

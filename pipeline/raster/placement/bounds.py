@@ -1,4 +1,4 @@
-"""Computes the box around a raster in WGS 84 degrees."""
+"""Computes the bounds of a raster in WGS 84 degrees."""
 
 from dataclasses import dataclass
 from math import floor
@@ -12,13 +12,13 @@ from pipeline.raster.placement.outline import Outline, locate_on_edge
 from pipeline.raster.placement.projector import Projector
 
 ANTIMERIDIAN_TOLERANCE = 1e-7
-"""Degrees past 180, a centimetre, that are rounding: such a raster does not cross the antimeridian."""
+"""Degrees past 180, about a centimetre, that count as rounding; such a raster does not cross the antimeridian."""
 PRECISION = 1e-10
-"""Degrees by which a closer search may still move the extremum of an edge; a tenth of the documented 1e-9."""
+"""Maximum error of the extremum of an edge in degrees; a tenth of the documented 1e-9."""
 _SMALLEST_STEP = 1e-12
-"""Sides of the raster: below this a search ends, since positions up to 8 have no more digits."""
+"""Step, as a fraction of a side, at which a search ends, because positions up to 8 have no more digits."""
 _FULL_TURN = 360.0 - 1e-6
-"""Degrees; a tenth of a metre less than a turn is a whole turn."""
+"""Degrees from which a width counts as a whole turn; the tolerance is a tenth of a metre."""
 _ELLIPSOID = Geod(ellps="WGS84")
 
 
@@ -35,8 +35,8 @@ class Extent:
 def compute_extent(projector: Projector, outline: Outline) -> Extent:
     """Return the extent of a raster that lies entirely on the earth.
 
-    The edge and the poles suffice: inside a raster longitude and latitude are continuous, and no place but a pole is
-    higher or lower than all places around it.
+    The edge and the poles are sufficient: inside a raster longitude and latitude are continuous, and only poles are
+    local extrema.
     """
     east, minus_west, north, minus_south = _edge_maxima(projector, outline)
     poles = (*outline.inside, *(() if outline.corner is None else (outline.corner,)))
@@ -49,7 +49,7 @@ def compute_extent(projector: Projector, outline: Outline) -> Extent:
 
 
 def _hidden_pole(outline: Outline) -> float | None:
-    """Return the latitude of the pole that the outline winds around, where the CRS does not show it as a point."""
+    """Return the latitude of a pole that the outline winds around but that is not a point in the CRS, or None."""
     if outline.inside or not outline.winding:
         return None
     return 90.0 if outline.latitude.sum() > 0 else -90.0
@@ -58,7 +58,7 @@ def _hidden_pole(outline: Outline) -> float | None:
 def normalize_extent(extent: Extent) -> Bounds:
     """Move longitudes into -180..180, with west > east across the antimeridian, and clip latitudes to -90..90.
 
-    360 degrees or more, within a tenth of a metre, become -180..180.
+    Widths of 360 degrees or more, within a tenth of a metre, become -180..180.
     """
     south, north = max(extent.south, -90.0), min(extent.north, 90.0)
     if extent.east - extent.west >= _FULL_TURN:
@@ -69,7 +69,7 @@ def normalize_extent(extent: Extent) -> Bounds:
 
 
 def corner_shift_metres(old: Bounds, new: Bounds) -> float:
-    """Return the longest distance that a corner moved, in metres along the WGS 84 ellipsoid."""
+    """Return the longest shift of a corner, in metres on the WGS 84 ellipsoid."""
     _, _, distances = _ELLIPSOID.inv(*_corners(old), *_corners(new))
     return float(max(distances))
 
@@ -94,10 +94,10 @@ def _edge_maxima(projector: Projector, outline: Outline) -> list[float]:
 
 
 def estimate_summits(position: Floats, values: Floats) -> Floats:
-    """Return the maximum of the parabola through each three neighbours in rows; -inf where it has none near them.
+    """Return the maximum of the parabola through each triple of neighbours in a row; -inf if it has no maximum there.
 
-    The neighbours must lie on one side of the raster. The maximum may lie half a step beyond them, since an edge is
-    not exactly a parabola.
+    The neighbours must lie on the same side of the raster. The maximum may lie half a step beyond them, because an edge
+    is not exactly a parabola.
     """
     steps = position[1:] - position[:-1]
     before, after = steps[:-1], steps[1:]
@@ -113,7 +113,7 @@ def estimate_summits(position: Floats, values: Floats) -> Floats:
 
 
 def _find_summit(projector: Projector, outline: Outline, index: int, which: int) -> float:
-    """Search the maximum between three neighbours of the outline with ever smaller steps."""
+    """Search for the maximum between three neighbours of the outline with decreasing steps."""
     low, high = outline.position[index], outline.position[index + 2]
     sign = 1.0 if which % 2 == 0 else -1.0
     while True:

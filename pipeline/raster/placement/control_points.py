@@ -10,7 +10,7 @@ from pipeline.errors import NoGrid
 from pipeline.raster.models import ControlPoint
 
 _MAX_COORDINATE = 1e15
-"""Pixels or units of the CRS; far beyond any raster and any planet."""
+"""Maximum coordinate in pixels or units of the CRS; far larger than any raster or planet."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class GridFit:
     """An affine grid fitted to control points."""
 
     transform: Affine
-    """(column, row) of pixel corners to (x, y)."""
+    """Affine transform from (column, row) of pixel corners to (x, y)."""
     residual: float
     """Root mean square distance between the points and the grid, in pixels."""
 
@@ -26,27 +26,27 @@ class GridFit:
 def fit_grid(points: tuple[ControlPoint, ...], turn: float | None = None) -> GridFit:
     """Return the least-squares affine transform of the points.
 
-    `turn` is the x of one turn around the earth (360 degrees in the unit of the CRS) for a CRS with a repeating x. It
-    joins points on both sides of the antimeridian. Raises NoGrid for fewer than three points, for points on one line
-    and for numbers that are not finite.
+    `turn` is one turn around the earth (360 degrees) in the unit of the CRS, for a CRS with a periodic x. With it,
+    points on both sides of the antimeridian are joined. Raises NoGrid for fewer than three points, for points on one
+    line and for numbers that are not finite.
     """
     if len(points) < 3:
         raise NoGrid(
-            f"{len(points)} ground control points do not place a raster; "
+            f"{len(points)} ground control points are too few to place a raster; "
             "give it three or more, or a geotransform"
         )
     pixel = np.array([(point.column, point.row) for point in points])
     place = np.array([(point.x, point.y) for point in points])
-    # Larger numbers and NaN would overflow in the fit, where LAPACK may never return.
+    # Larger numbers and NaN would overflow in the fit, and LAPACK might never return.
     if not ((np.abs(pixel) < _MAX_COORDINATE).all() and (np.abs(place) < _MAX_COORDINATE).all()):
-        raise NoGrid("some ground control points are not finite, or beyond measure; correct them")
+        raise NoGrid("some ground control points are not finite or far too large; correct them")
     if turn is not None:
         place[:, 0] -= turn * np.rint((place[:, 0] - place[0, 0]) / turn)
     return _solve(pixel, place)
 
 
 def _solve(pixel: np.ndarray, place: np.ndarray) -> GridFit:
-    # Large eastings would cost digits, so both are centred.
+    # Centre both, because large eastings would lose digits.
     origin, middle = pixel.mean(axis=0), place.mean(axis=0)
     centred = np.column_stack([pixel - origin, np.ones(len(pixel))])
     matrix, _, rank, _ = np.linalg.lstsq(centred, place - middle, rcond=1e-12)

@@ -1,4 +1,4 @@
-"""Interprets the CRS of a file: its horizontal part, its EPSG code where that is exact, and its axes."""
+"""Interprets the CRS of a file: its horizontal part, its EPSG code if that is exact, and its axes."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,27 +16,27 @@ _BLANK_DATUM_NAMES = (
     *("unknown", "unnamed", "undefined", "undetermined"),
     *("custom", "user", "not available"),
 )
-"""Begin the names that programs give to a datum that nobody specified; PROJ takes it for equal to any other."""
+"""Prefixes of names for an unspecified datum; PROJ treats such a datum as equal to any other."""
 _MAX_NAME_SHOWN = 80
-"""Characters; some programs store a whole definition in a name."""
+"""Maximum number of characters of a name in a message; some programs store a whole definition in a name."""
 _METRES_PER_DEGREE = 111_195.0
-"""Of latitude, on a sphere of the earth's mean radius."""
+"""Metres per degree of latitude on a sphere with the earth's mean radius."""
 _MIN_SIMILARITY = 20
-"""Confidence, 0 to 100, of the EPSG CRSs that PROJ proposes and that are then compared exactly."""
+"""Minimum confidence, from 0 to 100, of the EPSG CRSs that PROJ proposes; these are then compared exactly."""
 _LINEAR_TURNS = 1e-9
-"""Turns around the earth by which x may deviate from a linear function of longitude."""
+"""Tolerance, in turns around the earth, for x to be a linear function of longitude."""
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """The period of a CRS with an x that repeats around the earth."""
+    """The period of a CRS with a periodic x."""
 
     start: float
-    """The x at which a turn begins, in the unit of the CRS."""
+    """The x at which a period begins, in the unit of the CRS."""
     period: float
-    """One turn, in the unit of the CRS."""
+    """One turn around the earth in the unit of the CRS."""
     longitude: float | None
-    """Degrees east of Greenwich at `start` where longitude grows linearly with x; otherwise None."""
+    """Degrees east of Greenwich at `start` if longitude is linear in x, otherwise None."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class HorizontalCRS:
     """The two-dimensional CRS of a raster's x and y."""
 
     wkt: str
-    """WKT 2 (2019) without a vertical axis; a bound CRS stays bound unless it is one of EPSG."""
+    """WKT 2 (2019) without a vertical axis; a bound CRS stays bound unless it has an EPSG code."""
     projection: str | None
-    """`EPSG:n`; None where no EPSG CRS has exactly these parameters and this datum."""
+    """`EPSG:n`; None if no EPSG CRS has exactly these parameters and this datum."""
     crs: CRS = field(compare=False)
-    """Where operations start: EPSG's own definition if there is a `projection`."""
+    """The source CRS of operations: EPSG's definition if there is a `projection`."""
     degrees_per_unit: float | None = field(compare=False)
-    """Of a geographic CRS, including a derived one such as a rotated pole; None where it is projected."""
+    """Degrees per unit of a geographic CRS, including a derived one such as a rotated pole; None if it is projected."""
     metres_per_unit: float = field(compare=False)
-    """Of a projected CRS; for geographic units, of a degree of latitude."""
+    """Metres per unit of a projected CRS; for a geographic CRS, those of a unit of latitude."""
     central_longitude: float = field(compare=False)
     """Degrees east of Greenwich; the longitudes of the CRS run from 180 west to 180 east of it."""
     cycle: Cycle | None = field(compare=False)
     area: tuple[float, float, float, float] | None = field(compare=False)
-    """Area of use: west, south, east, north in degrees; None where the CRS has none."""
+    """Area of use: west, south, east, north in degrees; None if the CRS has none."""
     warnings: tuple[RasterWarning, ...] = field(compare=False)
 
     @property
     def linear(self) -> bool:
-        """Whether longitude grows linearly with x, so that x determines the number of turns."""
+        """Whether longitude is linear in x, so that x determines the number of turns."""
         return self.cycle is not None and self.cycle.longitude is not None
 
     @property
@@ -71,7 +71,7 @@ class HorizontalCRS:
         return self.projection or repr(self.crs.name[:_MAX_NAME_SHOWN])
 
     def is_same(self, other: "HorizontalCRS") -> bool:
-        """Return whether the two are one CRS, whatever the order of their axes."""
+        """Return whether the two are the same CRS, regardless of the order of their axes."""
         if self.projection or other.projection:
             return self.projection == other.projection
         return bool(self.crs.equals(other.crs, ignore_axis_order=True))
@@ -81,12 +81,12 @@ class HorizontalCRS:
 def horizontal_crs(wkt: str | None) -> HorizontalCRS:
     """Return the horizontal part of a CRS given as WKT of any kind.
 
-    Raises MissingCRS for None, and UnsupportedCRS where PROJ does not understand it or it is not tied to the earth.
+    Raises MissingCRS for None, and UnsupportedCRS if PROJ cannot parse it or it is not a CRS of the earth.
     """
     if not wkt:
         raise MissingCRS(
-            "the raster has no CRS; give the right one, EPSG:CODE, as crs of its definition, of the command line or "
-            "of the upload, or set it in the file, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
+            "the raster has no CRS; give the right one, EPSG:CODE, as crs in its definition, on the command line or "
+            "with the upload, or set it in the file, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     part = _horizontal_part(_parse(wkt))
     unbound = _unbound(part)
@@ -105,7 +105,7 @@ def _parse(wkt: str) -> CRS:
         return CRS.from_user_input(wkt)
     except CRSError as error:
         raise UnsupportedCRS(
-            "PROJ does not understand the raster's CRS; assign one that it knows, "
+            "PROJ cannot parse the CRS of the raster; assign a CRS that PROJ has, "
             "for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         ) from error
 
@@ -117,7 +117,7 @@ def _horizontal_part(crs: CRS) -> CRS:
 
 
 def _unbound(crs: CRS) -> CRS:
-    """Return the CRS without the datum shift that the file attaches to it."""
+    """Return the CRS without the datum shift that the file adds to it."""
     return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
 
 
@@ -142,7 +142,7 @@ def _describe_crs(crs: CRS, code: int | None, warnings: tuple[RasterWarning, ...
 
 
 def _epsg_code(crs: CRS) -> tuple[int | None, tuple[RasterWarning, ...]]:
-    """Return the EPSG code that the CRS names and keeps to, or that equals it in every parameter."""
+    """Return the EPSG code that the CRS names and agrees with, or whose parameters all equal its own."""
     named = crs.to_json_dict().get("id")
     if named is not None and named["authority"] == "EPSG":
         code = int(named["code"])
@@ -158,10 +158,10 @@ def _epsg_code(crs: CRS) -> tuple[int | None, tuple[RasterWarning, ...]]:
 
 
 def _similar_codes(crs: CRS) -> list[int]:
-    """Return codes of the EPSG CRSs that PROJ finds similar, best first; some are similar in name only."""
+    """Return codes of the EPSG CRSs that PROJ finds similar, the best first; some are similar only in name."""
     matches = crs.list_authority("EPSG", min_confidence=_MIN_SIMILARITY)
     if not matches and crs.is_geographic:
-        # EPSG has no CRS with longitude first, and PROJ does not look for the other order.
+        # EPSG has no CRS with longitude first, and PROJ does not try the other order.
         definition = crs.to_json_dict()
         definition["coordinate_system"]["axis"].reverse()
         definition.pop("id", None)
@@ -172,7 +172,7 @@ def _similar_codes(crs: CRS) -> list[int]:
 
 @lru_cache(maxsize=512)
 def code_warnings(wkt: str, code: int) -> tuple[RasterWarning, ...]:
-    """Return a warning where the WKT that GDAL made of the keys differs from the EPSG code in them."""
+    """Return a warning if the WKT that GDAL made from the keys differs from their EPSG code."""
     if not _exists(code):
         return ()
     projection, named = horizontal_crs(wkt).projection, CRS.from_epsg(code)
@@ -199,9 +199,9 @@ def _differs_warning(code: int) -> RasterWarning:
 
 
 def _equals_epsg(crs: CRS, code: int) -> bool:
-    """Return whether every parameter is that of the EPSG CRS.
+    """Return whether all parameters equal those of the EPSG CRS.
 
-    The order of the axes does not count, since rasters keep x before y whatever their CRS says.
+    The order of the axes is ignored, because rasters always have x before y.
     """
     return _exists(code) and _equals_official(crs, CRS.from_epsg(code))
 
@@ -218,7 +218,7 @@ def _has_blank_datum(crs: CRS) -> bool:
 
 
 def _is_same_projection(crs: CRS, other: CRS) -> bool:
-    """Return whether two projected CRSs are equal except for the order of their axes."""
+    """Return whether two projected CRSs are equal, apart from the order of their axes."""
     if not (crs.type_name == other.type_name == "Projected CRS"):
         return False
     base = crs.geodetic_crs
@@ -235,7 +235,7 @@ def _axes(crs: CRS) -> set[tuple[str, float]]:
 
 
 def _central_longitude(crs: CRS) -> float:
-    """Return the central meridian of the projection in degrees east of Greenwich; the prime meridian without one."""
+    """Return the central meridian of the projection in degrees east of Greenwich; without one, the prime meridian."""
     prime = 0.0
     if crs.prime_meridian is not None:
         meridian = crs.prime_meridian
@@ -249,17 +249,17 @@ def _central_longitude(crs: CRS) -> float:
 
 
 def _geographic_cycle(crs: CRS) -> Cycle:
-    """Return the turn from 180 west to 180 east of the prime meridian."""
+    """Return the period from 180 west to 180 east of the prime meridian."""
     half = 180.0 / degrees(crs.axis_info[0].unit_conversion_factor)
-    # On a rotated pole x repeats too, but longitude does not follow it.
+    # With a rotated pole x is periodic too, but longitude is not linear in it.
     longitude = None if crs.is_derived else _central_longitude(crs) - 180.0
     return Cycle(-half, 2 * half, longitude)
 
 
 def _projected_cycle(crs: CRS, central: float) -> Cycle | None:
-    """Return the turn of a cylindrical projection with straight meridians; None for other projections.
+    """Return the period of a cylindrical projection with straight meridians; None for other projections.
 
-    A trial decides: x must grow by the same amount for every 45 degrees on two parallels.
+    It tests that x increases by the same amount for every 45 degrees on two parallels.
     """
     base = crs.geodetic_crs
     if base is None:

@@ -13,16 +13,16 @@ from pipeline.raster.placement.outline import INTERVALS_PER_SIDE, Outline, trace
 from pipeline.raster.placement.projector import Projector
 
 _TOLERANCE = 1e-6
-"""Degrees that a footprint may deviate from its outline, 0.1 m."""
+"""Maximum deviation of a footprint from its outline in degrees, 0.1 m."""
 _LARGEST_SHARE, _SMALLEST_SHARE = 1e-3, 1e-5
-"""Parts of the raster's extent that the tolerance may take: at most, so that a tiny raster keeps its shape, and at
-least, so that a wide raster has few points, since a catalogue keeps millions of footprints."""
+"""Limits of the tolerance as fractions of the raster's extent: the maximum keeps the shape of tiny rasters, the minimum
+limits the points of wide ones, because a catalogue has millions of footprints."""
 _MAX_POINTS = 400
-"""Of a merged footprint; the tolerance is doubled until it has no more, or this often:"""
+"""Maximum points of a merged footprint; the tolerance is doubled until it has no more, at most this many times:"""
 _MAX_DOUBLINGS = 12
 _MAX_INTERVALS_PER_SIDE = 100
 _GRID = 1e-9
-"""Degrees to which the corners of joined polygons are rounded, so that equal corners are equal."""
+"""Degrees to which the corners of joined polygons are rounded, so that common corners become identical."""
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
@@ -40,7 +40,7 @@ def draw_footprint(projector: Projector, outline: Outline, extent: Extent) -> Mu
 
 
 def merge_polygons(polygons: list[Polygon], extent: Extent) -> MultiPolygon:
-    """Return the footprint of several polygons, whose longitudes may lie outside -180..180."""
+    """Return the footprint of several polygons; their longitudes may lie outside -180..180."""
     whole = cut_at_antimeridian(shapely.union_all(polygons, grid_size=_GRID))
     band = shapely.box(-180.0, extent.south, 180.0, extent.north)
     tolerance = _tolerance(extent)
@@ -54,7 +54,7 @@ def merge_polygons(polygons: list[Polygon], extent: Extent) -> MultiPolygon:
 
 
 def cut_at_antimeridian(shape: BaseGeometry) -> MultiPolygon:
-    """Move longitudes into -180..180, cut at the antimeridian, with anticlockwise exteriors."""
+    """Move longitudes into -180..180 and cut at the antimeridian; the exteriors are anticlockwise."""
     shape = shape if shape.is_valid else shapely.make_valid(shape)
     if shape.is_empty:
         return MultiPolygon()
@@ -71,7 +71,7 @@ def cut_at_antimeridian(shape: BaseGeometry) -> MultiPolygon:
 
 
 def close_ring(longitude: Floats, latitude: Floats, pole: float | None) -> Polygon:
-    """Return the polygon of a ring in degrees; one around or up to a pole is closed along the pole's latitude."""
+    """Return the polygon of a ring in degrees; a ring around or up to a pole is closed along the pole's latitude."""
     points = np.column_stack([longitude, latitude])
     if pole is None:
         return Polygon(points)
@@ -97,14 +97,14 @@ def _tolerance(extent: Extent) -> float:
 
 
 def largest_sagitta(position: Floats, points: Floats) -> Floats:
-    """Return the largest distance between an outline and its chords, in degrees; `points` are [..., position, 2]."""
+    """Return the largest distance of an outline from its chords in degrees; `points`: (..., position, 2)."""
     bend = np.abs(points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]).max(axis=-1)
     sagitta: Floats = np.where(position[1:-1] % 1.0 == 0.0, 0.0, bend / 8).max(axis=-1)
     return sagitta
 
 
 def _refine(projector: Projector, outline: Outline, tolerance: float) -> Outline:
-    """Return the outline with enough points for its chords to stay within the tolerance."""
+    """Return the outline with enough points that its chords stay within the tolerance."""
     points = np.column_stack([outline.longitude, outline.latitude])
     sagitta = float(largest_sagitta(outline.position, points))
     if sagitta <= tolerance:

@@ -1,4 +1,4 @@
-"""Georeferences a raster: computes its place on the earth from its grid and its CRS."""
+"""Georeferences rasters: computes their place on the earth from their grid and CRS."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -32,25 +32,25 @@ _NO_MEANING = "the grid lies where {!r} has no meaning; correct its CRS or its g
 _NO_AREA = "the raster covers no area on the earth; set the right geotransform"
 
 _NO_TRANSFORM = Affine.identity()
-"""GDAL returns this for a file without a geotransform."""
+"""The geotransform that GDAL returns for a file without one."""
 _THIRDS = np.linspace(0.0, 1.0, 4)
 _MIN_EXTENT = 1e-10
-"""Degrees, a hundredth of a millimetre."""
+"""Minimum width and height of a raster in degrees, a hundredth of a millimetre."""
 _MAX_COORDINATE = 1e11
-"""Twice around the earth, in millimetres."""
+"""Maximum coordinate: twice around the earth in millimetres."""
 _MAX_TURNS = 3
-"""Turns around the earth that x may reach where it repeats."""
+"""Maximum turns around the earth of a periodic x."""
 _MAX_LONGITUDE = 540.0
-"""Degrees beyond which a geographic grid is taken for one in other units."""
+"""Longitude in degrees beyond which a geographic grid is assumed to have other units."""
 _POLE_TOLERANCE = 1e-9
-"""Degrees past a pole that are rounding."""
+"""Degrees past a pole that count as rounding."""
 _ROTATION_PIXELS = 1e-3
-"""Drift of rows or columns over the whole raster; less is rounding."""
+"""Drift of rows or columns over the whole raster, in pixels, below which it counts as rounding."""
 _QUARTER_TURN = 1e-9
-"""Ratio of the products of the diagonals of the transform; a smaller one is a grid turned by a quarter."""
+"""Ratio of the products of the diagonals of the transform, below which the grid is turned by 90 degrees."""
 
 _MAX_CACHED = 256
-"""Places that are kept of one CRS."""
+"""Maximum number of cached places for one CRS."""
 
 
 def georeference_grid(
@@ -66,10 +66,10 @@ def georeference_grid(
 def georeference_grids(
     grids: Sequence[Grid], crs: FileCRS, policy: str, gcp_residual_pixels: float
 ) -> list[Georeference | RasterError]:
-    """Return the place of each raster in their common CRS and in WGS 84, or why it has none.
+    """Return the place of each raster in their common CRS and in WGS 84, or the error of a raster without a place.
 
-    `policy` is `lizard` (pinned operations, no grid files) or `best-available` (installed grid files too). The results
-    are cached, since the files of a series share their grid. The errors are NoGrid, ResidualTooLarge, MissingCRS,
+    `policy` is `lizard` (pinned operations, no grid files) or `best-available` (also installed grid files). The results
+    are cached, because the files of a series have the same grid. The errors are NoGrid, ResidualTooLarge, MissingCRS,
     UnsupportedCRS or OutsideCRSDomain.
     """
     cache = _cache(crs, policy, gcp_residual_pixels)
@@ -93,7 +93,7 @@ def _cache(
 def georeference_stored_grid(
     transform: Affine, width: int, height: int, crs_wkt: str, policy: str = "lizard"
 ) -> Georeference:
-    """Place a raster again from the values in the catalogue. Raises as `georeference_grid`."""
+    """Place a raster again from the values in the catalogue. Raises the errors of `georeference_grid`."""
     return georeference_grid(Grid(width, height, transform), FileCRS(crs_wkt), policy)
 
 
@@ -152,7 +152,7 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
         raise NoGrid(f"the raster has {grid.width} x {grid.height} pixels; write it again")
     if grid.transform is not None and grid.transform != _NO_TRANSFORM:
         if not all(map(isfinite, grid.transform[:6])) or grid.transform.is_degenerate:
-            raise NoGrid("the pixels of the geotransform have no area; set the right one")
+            raise NoGrid("the pixels of the geotransform have no area; set a valid geotransform")
         if not (grid.has_rpcs and not crs.wkt):
             return
     elif grid.control_points:
@@ -170,7 +170,7 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
 def _transform(
     grid: Grid, crs: HorizontalCRS, limit: float
 ) -> tuple[Affine, tuple[RasterWarning, ...]]:
-    """Return the geotransform, or the one that fits the control points. Raises NoGrid or ResidualTooLarge."""
+    """Return the geotransform, or the one fitted to the control points. Raises NoGrid or ResidualTooLarge."""
     if grid.transform is not None and grid.transform != _NO_TRANSFORM:
         if not grid.control_points:
             return grid.transform, ()
@@ -179,7 +179,7 @@ def _transform(
     turn = 360.0 / crs.degrees_per_unit if crs.degrees_per_unit else None
     fit = fit_grid(grid.control_points, turn)
     text = (
-        f"{len(grid.control_points)} ground control points fit a straight grid with a "
+        f"{len(grid.control_points)} ground control points fit an affine grid with a "
         f"root-mean-square residual of {fit.residual:.3g} pixels"
     )
     if not fit.residual <= limit:
@@ -190,11 +190,11 @@ def _transform(
 def _projector(
     grid: Grid, crs: FileCRS, policy: str, limit: float
 ) -> tuple[Projector, tuple[RasterWarning, ...]]:
-    """Return the grid with the first operation of its CRS, and warnings about its geotransform."""
+    """Return the projector with the first operation of the CRS, and warnings about the geotransform."""
     _check_grid(grid, crs)
     if crs.unusable and not crs.wkt:
         raise UnsupportedCRS(
-            "the raster names a CRS that GDAL and PROJ cannot use; find out which one is meant and assign "
+            "the raster names a CRS that GDAL and PROJ cannot use; find out which CRS is meant and assign "
             "it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     horizontal = horizontal_crs(crs.wkt)
@@ -207,7 +207,7 @@ def _projector(
 
 
 def _by_operation(projectors: dict[int, Projector], policy: str) -> Iterable[dict[int, Projector]]:
-    """Group grids by the operation that suits their place, which the first operation finds roughly."""
+    """Group grids by the best operation for their place; the first operation finds that place roughly."""
     if not projectors:
         return ()
     grids = [*projectors.values()]
@@ -225,7 +225,7 @@ def _by_operation(projectors: dict[int, Projector], policy: str) -> Iterable[dic
 
 
 def _check_size(projector: Projector) -> None:
-    """Reject coordinates that are not on earth in any unit, or that go around it too often."""
+    """Reject coordinates that are too large in any unit, or that go around the earth too often."""
     left, lower, right, upper = projector.envelope
     cycle = None if projector.crs.degrees_per_unit else projector.crs.cycle
     farthest = _MAX_TURNS * cycle.period if cycle else _MAX_COORDINATE
@@ -236,7 +236,7 @@ def _check_size(projector: Projector) -> None:
 def _check_degrees(projector: Projector) -> None:
     """Reject metres that are labelled as degrees.
 
-    A grid may reach past a pole by the pixel that is centred on it, and may begin at 0 or -180.
+    A grid may reach past a pole by half a pixel that is centred on it, and may begin at 0 or -180.
     """
     unit = projector.crs.degrees_per_unit
     if unit is None:
@@ -247,7 +247,7 @@ def _check_degrees(projector: Projector) -> None:
     if beyond or south >= 90.0 or north <= -90.0 or max(-west, east) > _MAX_LONGITUDE:
         raise OutsideCRSDomain(
             f"the grid spans {west:g}..{east:g}, {south:g}..{north:g}, which are not degrees of "
-            f"{projector.crs.crs.name!r}; assign the CRS that the coordinates are in"
+            f"{projector.crs.crs.name!r}; assign the CRS of these coordinates"
         )
 
 
@@ -256,7 +256,7 @@ def locate_alone(projector: Projector) -> tuple[Extent, MultiPolygon, tuple[Rast
     try:
         extent, footprint, warnings = _locate_whole_or_part(projector)
     except GEOSException as error:
-        # A projection far from its home tears such a grid into slivers.
+        # Far from its area of use, a projection tears such a grid into slivers.
         raise OutsideCRSDomain(_NO_MEANING.format(projector.crs.crs.name)) from error
     if footprint.is_empty:
         raise NoGrid(_NO_AREA)
@@ -321,9 +321,9 @@ def _is_rotated(projector: Projector) -> bool:
 
 
 def _pixelsize(transform: Affine) -> tuple[float, float]:
-    """Return what one column adds to x and one row to y, as in rasterio's `transform.a` and `.e`.
+    """Return the change of x per column and of y per row, as rasterio's `transform.a` and `.e`.
 
-    Both are zero on a grid turned by a quarter; there it is what a row adds to x and a column to y.
+    Both are zero for a grid turned by 90 degrees; then return the change of x per row and of y per column.
     """
     t = transform
     return (t.a, t.e) if abs(t.a * t.e) > _QUARTER_TURN * abs(t.b * t.d) else (t.b, t.d)

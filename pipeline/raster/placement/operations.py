@@ -30,22 +30,22 @@ Number = float | Floats
 POLICIES = ("lizard", "best-available")
 
 PINNED_OPERATIONS = {
-    # Amersfoort to WGS 84 (3). PROJ itself takes (4), EPSG:4833, of the same accuracy and area, 6 mm away. The
-    # existing Lizard records were made with (3), which reproduces them to 7e-15 degrees.
+    # Amersfoort to WGS 84 (3). PROJ itself prefers (4), EPSG:4833, with the same accuracy and area; it is 6 mm off. The
+    # existing Lizard records were computed with (3), which reproduces them to 7e-15 degrees.
     "EPSG:28992": "EPSG:15934"
 }
-"""CRS to the operation that is used for it, whatever PROJ prefers."""
+"""CRS -> the operation that is used for it, even if PROJ prefers another one."""
 
 _WGS84 = "EPSG:4326"
 _AXES = "axis order change"
-"""Begins the name of a step that only swaps axes."""
+"""The beginning of the name of a step that only swaps axes."""
 _POLE_LONGITUDES = (-120.0, -60.0, 0.0, 60.0, 120.0)
-"""Degrees; where these meet in one point, the CRS shows the pole as a point."""
+"""Longitudes in degrees; if they meet in one point at a pole, the pole is a point in the CRS."""
 _MAX_POLE_COORDINATE = 1e12
-"""PROJ returns infinity, or a larger number, for a pole that is not on the map."""
+"""Maximum coordinate of a pole; PROJ returns infinity or a larger number for a pole that is not on the map."""
 _POLE_METRES = 1.0
 _POLE_DEGREES = 1e-6
-"""Distances within which the points of a pole are one, and the way back leads to the pole."""
+"""Tolerance in degrees for the points of a pole to coincide, and for the inverse to return to the pole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,26 +53,26 @@ class Candidate:
     """One operation from a CRS to WGS 84."""
 
     transformer: Transformer
-    """(x, y) to (longitude, latitude) in degrees."""
+    """Transforms (x, y) to (longitude, latitude) in degrees."""
     operation: Operation
     area: Area | None
-    """Where the operation is meant to be used; None for everywhere."""
+    """Area of use of the operation; None means everywhere."""
     grids: bool
-    """Whether it reads a grid file, which not every machine has."""
+    """Whether it needs a grid file; not every machine has one."""
     ballpark: bool
     """Whether it copies longitude and latitude unchanged because the datum is unknown."""
     poles: tuple[tuple[float, float, float], ...]
-    """(latitude, x, y) of each pole that the CRS shows as one point, x and y in its unit."""
+    """(latitude, x, y) of each pole that is a single point in the CRS; x and y are in its unit."""
 
 
 def choose_candidates(
     crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats
 ) -> list[Candidate]:
-    """Return the best operation for each raster with a row of these points, in degrees, NaN off the earth.
+    """Return the best operation for each raster; a row of the arrays has its points in degrees, NaN off the earth.
 
-    It is the one that covers most of them; of those the most accurate, then the one with the smallest area. Where none
-    covers any point, it is the ballpark operation if PROJ offers one, otherwise the first, which
-    has the largest area.
+    The best operation covers most points; among equals it is the most accurate, then the one with the smallest area. If
+    no operation covers a point, it is the ballpark operation if PROJ has one, otherwise the first operation, which has
+    the largest area.
     """
     candidates = list_candidates(crs, policy)
     exact = [candidate for candidate in candidates if not candidate.ballpark]
@@ -86,14 +86,14 @@ def choose_candidates(
 
 @lru_cache(maxsize=256)
 def list_candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
-    """Return every operation that this machine can do under the policy, in PROJ's order.
+    """Return all operations that are available on this machine under the policy, in PROJ's order.
 
-    A pinned operation replaces all that need no grid file. Raises UnsupportedCRS where no operation leads to the
-    earth, as from the CRS of another planet.
+    A pinned operation replaces all operations without a grid file. Raises UnsupportedCRS if there is no operation to
+    WGS 84, for example from the CRS of another planet.
     """
     if policy not in POLICIES:
-        raise ValueError(f"the CRS policy is {policy!r}; take one of {', '.join(POLICIES)}")
-    # With a grid from the network the outcome would depend on the machine and on the day.
+        raise ValueError(f"the CRS policy is {policy!r}; use one of {', '.join(POLICIES)}")
+    # With grids from the network the result would depend on the machine and the day.
     set_network_enabled(False)
     candidates = [c for c in _all_candidates(crs) if policy != "lizard" or not c.grids]
     if not candidates:
@@ -151,7 +151,7 @@ def _poles(crs: HorizontalCRS, transformer: Transformer) -> Iterator[tuple[float
 
 
 def _operation(transformer: Transformer) -> Operation:
-    """Return the operation, named by its steps from datum to datum, or by the projection where the datum stays."""
+    """Return the operation; its name has the datum shifts, or the projection if the datum does not change."""
     steps = [s for s in transformer.operations or () if not s.name.startswith(_AXES)]
     shifts = [s for s in steps if s.type_name != "Conversion"]
     codes = [code for code in map(_code, shifts) if code]
@@ -181,10 +181,10 @@ def _rank(pair: tuple[Candidate, float]) -> tuple[float, float, float]:
 
 
 def _shares_inside(area: Area | None, longitude: Floats, latitude: Floats) -> list[float]:
-    """Return for each row of points the share of those on the earth that lie in an area."""
+    """Return for each row of points the share of its points on the earth that lie in an area."""
     if area is None:
         return [1.0] * len(longitude)
-    with np.errstate(invalid="ignore"):  # NaN lies nowhere
+    with np.errstate(invalid="ignore"):  # NaN is not in any area
         inside = np.count_nonzero(lies_within(area, longitude, latitude), axis=1)
     on_earth = np.count_nonzero(np.isfinite(longitude), axis=1)
     shares: list[float] = (inside / np.maximum(on_earth, 1)).tolist()
@@ -192,7 +192,7 @@ def _shares_inside(area: Area | None, longitude: Floats, latitude: Floats) -> li
 
 
 def lies_within(area: Area, longitude: Number, latitude: Number) -> Any:
-    """Return whether a point, or which points, in degrees, lie in an area."""
+    """Return whether a point lies in an area, or a boolean array for several points, in degrees."""
     west, south, east, north = area
     width = (east - west) % 360 or 360.0
     return ((longitude - west) % 360 <= width) & (latitude >= south) & (latitude <= north)

@@ -8,19 +8,19 @@ from pipeline.raster.placement.operations import Flags, Floats
 from pipeline.raster.placement.projector import GridStack, Projector
 
 INTERVALS_PER_SIDE = 20
-"""At first: 21 points on each side."""
+"""Number of intervals on each side at the start; this gives 21 points."""
 POLE_TOLERANCE = 1e-6
-"""Pixels within which a pole lies on the edge; rounding in tiles that have the pole as a corner."""
+"""Distance in pixels within which a pole counts as on the edge, for rounding in tiles with a corner at the pole."""
 
 _NEAR_POLE = 1e-7
-"""Parts of a side; a point of the edge that is nearer to a pole counts as the pole."""
+"""Fraction of a side; a point of the edge that is nearer to a pole counts as the pole."""
 _MAX_STEP = 30.0
-"""Degrees of longitude between neighbours; a longer step is halved."""
+"""Maximum degrees of longitude between neighbours; a longer step is halved."""
 _MAX_HALVINGS = 40
 _INNER_POINTS = 5
-"""Places inside, in each direction, that must lie on the earth and within the outline."""
+"""Number of inner places in each direction that must lie on the earth and within the outline."""
 
-# Where each side begins, and where it leads, in parts of the raster's size.
+# The start and the direction of each side, as fractions of the raster's size.
 _COLUMNS, _ROWS = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
 _RIGHT, _DOWN = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
 
@@ -30,26 +30,26 @@ class Outline:
     """Points along the edge of a raster that lies entirely on the earth, in order."""
 
     position: Floats
-    """0 at the corner of the first pixel, then one unit per side: 1 after the first row, up to 4. It goes up to 8
-    where the outline starts elsewhere, at a pole."""
+    """Position along the edge: 0 at the corner of the first pixel, then one unit per side, so 1 at the end of the first
+    row, up to 4. It goes up to 8 if the outline starts elsewhere, at a pole."""
     longitude: Floats
-    """Degrees; not cut at the antimeridian, so that neighbours are always close."""
+    """Degrees, without a jump at the antimeridian, so that neighbours are always close."""
     latitude: Floats
     inside: tuple[float, ...]
     """Latitudes of the poles inside the raster: -90, 90, both or none."""
     corner: float | None
-    """Latitude of a pole on the edge; the outline begins and ends beside it."""
+    """Latitude of a pole on the edge, or None; the outline begins and ends beside the pole."""
 
     @property
     def winding(self) -> float:
-        """Degrees of longitude that the outline turns: 0, or 360 either way around a pole."""
+        """Degrees of longitude through which the outline turns: 0, or 360 or -360 around a pole."""
         if self.corner is not None:
             return 0.0
         return float(360.0 * np.rint((self.longitude[-1] - self.longitude[0]) / 360.0))
 
 
 def trace_outline(projector: Projector, intervals: int = INTERVALS_PER_SIDE) -> Outline | None:
-    """Return the outline of a raster; None where a part of its edge, or of a few places inside, is off the earth."""
+    """Return the outline of a raster; None if a part of its edge, or one of a few inner places, is off the earth."""
     position = np.linspace(0.0, 4.0, 4 * intervals + 1)
     inner = (np.arange(_INNER_POINTS) + 0.5) / _INNER_POINTS
     columns, rows = edge_pixels(projector, position)
@@ -69,7 +69,7 @@ def trace_outline(projector: Projector, intervals: int = INTERVALS_PER_SIDE) -> 
 
 
 def edge_pixels(grid: Projector | GridStack, position: Floats) -> tuple[Floats, Floats]:
-    """Return (columns, rows) of positions along the edge; of a stack in rows."""
+    """Return (columns, rows) of positions along the edge; for a stack, arrays with one row per grid."""
     side, part = np.divmod(np.mod(position, 4.0), 1.0)
     side = side.astype(int)
     columns = part * (grid.width * _RIGHT[side]) + grid.width * _COLUMNS[side]
@@ -79,7 +79,7 @@ def edge_pixels(grid: Projector | GridStack, position: Floats) -> tuple[Floats, 
 def locate_on_edge(
     projector: Projector, outline: Outline, position: Floats
 ) -> tuple[Floats, Floats]:
-    """Return longitudes, without a break to those of the outline, and latitudes of positions along the edge."""
+    """Return longitudes (continuous with those of the outline) and latitudes of positions on the edge, in degrees."""
     longitude, latitude = projector.locate(*edge_pixels(projector, position))
     if not projector.crs.linear:
         near = np.interp(position, outline.position, outline.longitude)
@@ -88,7 +88,7 @@ def locate_on_edge(
 
 
 def _join_longitudes(projector: Projector, outline: Outline) -> Outline:
-    """Join longitudes over the antimeridian, with smaller steps where they change fast."""
+    """Make longitudes continuous across the antimeridian, with smaller steps where they change fast."""
     inside, edge = _poles(projector)
     if edge:
         outline = _start_beside_pole(outline, edge[0][1])
@@ -107,7 +107,7 @@ def _join_longitudes(projector: Projector, outline: Outline) -> Outline:
 
 
 def _halve_steps(projector: Projector, outline: Outline, wide: Flags) -> Outline:
-    """Add a point in the middle of each of these steps."""
+    """Add a point in the middle of each step in `wide`."""
     after = np.flatnonzero(wide) + 1
     middle = (outline.position[after - 1] + outline.position[after]) / 2
     longitude, latitude = projector.locate(*edge_pixels(projector, middle))
@@ -120,7 +120,7 @@ def _halve_steps(projector: Projector, outline: Outline, wide: Flags) -> Outline
 
 
 def _poles(projector: Projector) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
-    """Return latitudes of the poles inside, and (latitude, position) of those on the edge."""
+    """Return the latitudes of the poles inside, and (latitude, position) of the poles on the edge."""
     inside, edge = [], []
     for latitude, column, row, depth in projector.poles():
         if depth > POLE_TOLERANCE:
@@ -132,14 +132,14 @@ def _poles(projector: Projector) -> tuple[tuple[float, ...], list[tuple[float, f
 
 
 def _nearest_position(across: float, down: float) -> float:
-    """Return the position on the edge nearest to a place, given in parts of the raster's size."""
+    """Return the position on the edge nearest to a place; the place is in fractions of the raster's size."""
     distances = (down, 1 - across, 1 - down, across)
     side = min(range(4), key=lambda index: abs(distances[index]))
     return side + (across, down, 1 - across, 1 - down)[side]
 
 
 def _start_beside_pole(outline: Outline, pole: float) -> Outline:
-    """Begin after the pole and end before it, since the pole itself has no longitude."""
+    """Begin after the pole and end before it, because the pole itself has no longitude."""
     position = np.where(outline.position <= pole, outline.position + 4.0, outline.position)
     order = np.argsort(position, kind="stable")
     beside = position[order] - pole
@@ -154,9 +154,9 @@ def _start_beside_pole(outline: Outline, pole: float) -> Outline:
 
 
 def _encloses(outline: Outline, longitude: Floats, latitude: Floats) -> bool:
-    """Return whether places inside the raster lie within the outline's box.
+    """Return whether inner places of the raster lie within the bounding box of the outline.
 
-    They do not where the CRS tears the earth apart inside the raster.
+    They do not if the map of the CRS has a cut inside the raster.
     """
     if outline.inside or outline.winding or outline.corner is not None:
         return True

@@ -14,29 +14,29 @@ from pipeline.raster.placement.projector import ROUND_TRIP_METRES, Projector
 
 _CELLS_PER_SIDE = 64
 _HALVINGS = 45
-"""Of a step between two places, to find the limit of the earth to the last digit."""
+"""Number of halvings of a step between two places, which find the limit of the earth to the last digit."""
 _AT_POLE = 90.0 - 1e-5
-"""Degrees of latitude from which a place counts as the pole, which has no longitude."""
+"""Degrees of latitude from which a place counts as the pole; the pole has no longitude."""
 _NEAR_POLE = 90.0 - 0.005
-"""Degrees of latitude from which the limit is the pole: round trips fail this close to a pole on the rim of a map."""
+"""Degrees of latitude from which the limit counts as the pole; round trips fail near a pole on the rim of a map."""
 _FULL_TURN = 360.0 - 1e-5
-"""Degrees of longitude that are taken for a whole turn."""
+"""Degrees of longitude from which a width counts as a whole turn."""
 _ZOOMS = 12
-"""Each looks three times closer at an extremum: from a step to a millionth of one."""
+"""Number of zooms to an extremum, each by a factor of three: from a step to a millionth of it."""
 _STEPS_PER_ZOOM = 13
 
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """Places in a raster, in rows and columns, and the limits of the earth on the lines between them."""
+    """A lattice of places in a raster, and the limits of the earth on the lines between them."""
 
     longitude: Floats
-    """Degrees, rows by columns; within 180 of the central meridian, NaN off the earth."""
+    """Degrees, rows x columns; within 180 of the central meridian, NaN off the earth."""
     latitude: Floats
     across: Floats
-    """(longitude, latitude) of the limit between a place and the next in its row; NaN where there is none."""
+    """(longitude, latitude) of the limit between a place and the next place in its row; NaN if there is no limit."""
     down: Floats
-    """The same between a place and the one below it."""
+    """The same between a place and the place below it."""
     columns: Floats
     """In pixels."""
     rows: Floats
@@ -44,12 +44,12 @@ class Lattice:
 
     @property
     def places(self) -> Floats:
-        """(longitude, latitude) of the places, rows by columns."""
+        """(longitude, latitude) of the places: rows x columns x 2."""
         return np.stack([self.longitude, self.latitude], axis=-1)
 
 
 def locate_part_on_earth(projector: Projector) -> tuple[Extent, MultiPolygon] | None:
-    """Return extent and footprint of the part on the earth; None where there is none."""
+    """Return extent and footprint of the part on the earth; None if there is none."""
     lattice = _lattice(
         projector,
         np.linspace(0.0, projector.width, _CELLS_PER_SIDE + 1),
@@ -65,7 +65,7 @@ def locate_part_on_earth(projector: Projector) -> tuple[Extent, MultiPolygon] | 
 def outline_cells(
     projector: Projector, columns: Floats, rows: Floats, chosen: Flags
 ) -> MultiPolygon:
-    """Return the part on the earth of the chosen cells between these columns and rows, in pixels."""
+    """Return the part on the earth of the chosen cells; `columns` and `rows` are the lines between cells in pixels."""
     polygons = _polygons(_lattice(projector, columns, rows), chosen)
     return cut_at_antimeridian(shapely.union_all(polygons, grid_size=1e-9))
 
@@ -96,7 +96,7 @@ def _locate(projector: Projector, columns: Floats, rows: Floats) -> tuple[Floats
 def _limits(
     projector: Projector, pixels: tuple[Floats, Floats], on_earth: Flags, axis: int
 ) -> Floats:
-    """Return where the lines between neighbours along an axis leave the earth."""
+    """Return the limits of the earth on the lines between neighbours along an axis."""
     count = on_earth.shape[axis]
     before, after = np.arange(count - 1), np.arange(1, count)
     left, right = (np.take(on_earth, index, axis) for index in (before, after))
@@ -112,13 +112,13 @@ def _limits(
 
 
 def _bisect(projector: Projector, good: Floats, bad: Floats) -> Floats:
-    """Return the last pixels on the earth between good and bad ones, by halving the distance."""
+    """Return the last places on the earth between good places (on it) and bad ones, by bisection, in pixels."""
     start = good
     for _ in range(_HALVINGS):
         middle = (good + bad) / 2
         on_earth = np.isfinite(projector.locate(*middle)[0])
         good, bad = np.where(on_earth, middle, good), np.where(on_earth, bad, middle)
-    # Step back from the limit, where longitude may come out on the other side.
+    # Step back from the limit, because longitude may jump to the other side there.
     a, _, _, _, e, _ = projector.transform[:6]
     pixel = max(abs(a), abs(e), 1e-300) * projector.crs.metres_per_unit
     step = np.hypot(*(start - good))
@@ -153,7 +153,7 @@ def _points_on_earth(lattice: Lattice) -> Floats:
 
 
 def _maximum(projector: Projector, lattice: Lattice, which: int, sign: float) -> float:
-    """Return the largest longitude (0) or latitude (1) times the sign, from ever closer lattices."""
+    """Return the maximum of longitude (`which` 0) or latitude (1) times the sign, from increasingly fine lattices."""
     best = float((sign * _points_on_earth(lattice)[:, which]).max())
     for _ in range(_ZOOMS):
         column, row = _peak(lattice, which, sign)
@@ -170,7 +170,7 @@ def _maximum(projector: Projector, lattice: Lattice, which: int, sign: float) ->
 
 
 def _peak(lattice: Lattice, which: int, sign: float) -> tuple[int, int]:
-    """Return (column, row) of the place with, or beside, the largest value."""
+    """Return (column, row) of the place with the largest value, or beside it."""
     values = sign * lattice.places[..., which]
     values[np.isnan(values) | (np.abs(lattice.latitude) >= _AT_POLE)] = -np.inf
     for limits in (lattice.across, lattice.down):
@@ -184,14 +184,14 @@ def _peak(lattice: Lattice, which: int, sign: float) -> tuple[int, int]:
 
 
 def _zoom(steps: Floats, index: int, size: int) -> Floats:
-    """Return new steps within two old ones of this index."""
+    """Return new, smaller steps within two old steps on each side of an index."""
     stride = steps[1] - steps[0]
     low, high = max(steps[index] - 2 * stride, 0.0), min(steps[index] + 2 * stride, float(size))
     return np.linspace(low, high, _STEPS_PER_ZOOM)
 
 
 def _polygons(lattice: Lattice, chosen: Flags) -> list[Polygon]:
-    """Return the parts on the earth of the chosen cells; valid."""
+    """Return the parts on the earth of the chosen cells as valid polygons."""
     places = lattice.places
     corners = np.stack([places[:-1, :-1], places[:-1, 1:], places[1:, 1:], places[1:, :-1]], axis=2)
     on_earth = np.isfinite(corners[..., 0]) & chosen[..., np.newaxis]
@@ -205,7 +205,7 @@ def _polygons(lattice: Lattice, chosen: Flags) -> list[Polygon]:
 
 
 def _cell_ring(lattice: Lattice, places: Floats, row: int, column: int) -> Floats:
-    """Return the corners of a cell and the limits on its sides that are on the earth, in order."""
+    """Return the ring of a cell: its corners on the earth and the limits on its sides, in order."""
     ring: Floats = np.array(
         [
             places[row, column],
@@ -222,7 +222,7 @@ def _cell_ring(lattice: Lattice, places: Floats, row: int, column: int) -> Float
 
 
 def _cell_polygons(ring: Floats) -> list[Polygon]:
-    """Return the polygons of a cell that the limit or the antimeridian cuts, or that holds a pole."""
+    """Return the polygons of a cell that is cut by the limit or the antimeridian, or that contains a pole."""
     if len(ring) < 3:
         return []
     if np.ptp(ring[:, 0]) < 180.0:

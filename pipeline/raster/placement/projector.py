@@ -1,4 +1,4 @@
-"""Computes the longitude and latitude of any place in a raster, and finds places off the earth."""
+"""Computes longitude and latitude of places in a raster, and finds places off the earth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from pipeline.raster.placement.crs import HorizontalCRS
 from pipeline.raster.placement.operations import Candidate, Flags, Floats
 
 ROUND_TRIP_METRES = 0.01
-"""Largest error of the way to WGS 84 and back; a place with a larger error counts as off the earth."""
+"""Maximum error of a round trip to WGS 84 in metres; a place with a larger error counts as off the earth."""
 INEXACT_METRES = 10.0
-"""The same where a whole raster has such errors: some projections, such as the New Zealand Map Grid, are series that
-are less exact far from home. Off the earth the error is kilometres."""
+"""The same if a whole raster has such errors: some projections, such as the New Zealand Map Grid, are series that are
+less exact far from their area of use. Off the earth the error is kilometres."""
 _ROUND_TRIP_PIXELS = 1e-5
-"""The error that is allowed in any case: rounding of large pixels."""
+"""Error in pixels that is always allowed, for rounding of large pixels."""
 _AT_POLE = 90.0 - 1e-7
-"""Degrees of latitude from which a place is the pole: a centimetre."""
+"""Degrees of latitude from which a place counts as the pole; the tolerance is a centimetre."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +36,16 @@ class Projector:
     """Metres."""
 
     def locate(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        """Return longitudes and latitudes in degrees of places in pixels; NaN for those off the earth.
+        """Return longitudes and latitudes in degrees of places, given in pixels; NaN for places off the earth.
 
-        Longitudes may exceed 180 where the CRS is linear in longitude; otherwise they lie within -180..180.
+        Longitudes may exceed 180 if longitude is linear in x; otherwise they lie within -180..180.
         """
         longitude, latitude = self._stack.locate(columns, rows)
         return longitude[0], latitude[0]
 
     @cached_property
     def envelope(self) -> tuple[float, float, float, float]:
-        """Smallest x and y, largest x and y of the four corners, in the unit of the CRS."""
+        """Minimum x and y, maximum x and y of the four corners, in the unit of the CRS."""
         t, width, height = self.transform, self.width, self.height
         corners = (0, 0), (width, 0), (0, height), (width, height)
         x = [column * t.a + row * t.b + t.c for column, row in corners]
@@ -54,9 +54,9 @@ class Projector:
         return min(x) + 0.0, min(y) + 0.0, max(x) + 0.0, max(y) + 0.0
 
     def poles(self) -> Iterator[tuple[float, float, float, float]]:
-        """Yield (latitude, column, row, depth) of each pole that is a single point of the CRS.
+        """Yield (latitude, column, row, depth) of each pole that is a single point in the CRS.
 
-        The depth is the distance to the nearest side in pixels, negative outside the raster.
+        The depth is the distance to the nearest side in pixels; it is negative outside the raster.
         """
         inverse = ~self.transform
         for latitude, x, y in self.candidate.poles:
@@ -69,10 +69,10 @@ class Projector:
 
 
 class GridStack:
-    """Several pixel grids with the same CRS and operation to WGS 84, one a row."""
+    """Several pixel grids with the same CRS and operation to WGS 84; each is a row of the arrays."""
 
     def __init__(self, grids: Sequence[Projector], round_trip: float) -> None:
-        """With an infinite `round_trip` the way back is not tried."""
+        """With an infinite `round_trip` the inverse is not computed."""
         self.crs = grids[0].crs
         self.candidate = grids[0].candidate
         self.round_trip = round_trip
@@ -84,7 +84,7 @@ class GridStack:
         self.width, self.height, *self._coefficients = np.array(numbers, np.float64).T[..., None]
 
     def locate(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        """Return what `Projector.locate` does, in rows; the places are the same for all grids, or in rows too."""
+        """Return the results of `Projector.locate`, one row per grid; the places are the same for all, or in rows."""
         a, b, c, d, e, f = self._coefficients
         x, y = a * columns + b * rows + c, d * columns + e * rows + f
         one_turn, y = self._remove_turns(x), self._clip(y)
@@ -95,7 +95,7 @@ class GridStack:
         return self._add_turns(x, longitude), latitude
 
     def _remove_turns(self, x: Floats) -> Floats:
-        """Subtract whole turns around the earth, since operations accept one turn only."""
+        """Subtract whole turns around the earth, because operations accept only one turn."""
         cycle = self.crs.cycle
         if cycle is None:
             return x
@@ -105,14 +105,14 @@ class GridStack:
         return np.where(inside, x, x - cycle.period * np.floor((x - cycle.start) / cycle.period))
 
     def _clip(self, y: Floats) -> Floats:
-        """Clip y at the poles: a pixel centred on a pole reaches half a pixel past it."""
+        """Clip y at the poles, because a pixel centred on a pole reaches half a pixel past it."""
         if self.crs.degrees_per_unit is None:
             return y
         limit = 90.0 / self.crs.degrees_per_unit
         return np.clip(y, -limit, limit)
 
     def _is_lost(self, x: Floats, y: Floats, longitude: Floats, latitude: Floats) -> Flags:
-        """Return where the operation is not finite or does not lead back to (x, y)."""
+        """Return where the operation is not finite, or its inverse does not return to (x, y)."""
         if self.round_trip == inf:
             return ~np.isfinite(longitude + latitude)
         x_back, y_back = self.candidate.transformer.transform(
@@ -130,7 +130,7 @@ class GridStack:
             return lost
 
     def _tolerance(self) -> Floats:
-        """Return the largest error of a round trip for each grid, in the unit of the CRS."""
+        """Return the maximum error of a round trip for each grid, in the unit of the CRS."""
         a, b, _, d, e, _ = self._coefficients
         pixel = np.abs([a, b, d, e]).max(axis=0)
         smallest = self.round_trip / self.crs.metres_per_unit

@@ -1,8 +1,8 @@
-"""Places many grids at once, as long as nothing about them is special.
+"""Places many regular grids at once.
 
-A regular grid lies on the earth as a whole, apart from poles and the antimeridian, and its sides hardly bend. If they
-bend so little that the footprint need not show it, its corners tell everything; if not, the whole outline is traced.
-All other grids are placed one by one (`georeference`).
+A regular grid lies entirely on the earth, away from poles and the antimeridian, and its sides hardly bend. If they bend
+so little that the footprint need not show it, the corners are sufficient; otherwise the whole outline is traced. All
+other grids are placed one by one (`georeference`).
 """
 
 from collections.abc import Sequence
@@ -23,26 +23,26 @@ from pipeline.raster.placement.projector import ROUND_TRIP_METRES, GridStack, Pr
 Place = tuple[Extent, MultiPolygon]
 
 _QUARTERS = np.linspace(0.0, 4.0, 17)
-"""Positions along the edge: the corners, and three places on each side."""
+"""Positions along the edge: the corners, and three positions on each side."""
 _OF_SIDES = np.arange(0, 16, 4)[:, np.newaxis] + np.arange(5)
-"""Indices of the quarters of each side."""
+"""Indices in `_QUARTERS` of the positions of each side."""
 _EDGE = np.linspace(0.0, 4.0, 4 * INTERVALS_PER_SIDE + 1)
 _SAFETY = 2.0
-"""How much more a side may bend than its quarters show."""
+"""Safety factor: a side may bend this much more than its quarters show."""
 _LARGEST_BEND = 0.01
-"""Deviation of a regular side from its chord, in parts of the raster's extent."""
+"""Maximum deviation of a regular side from its chord, as a fraction of the raster's extent."""
 _LARGEST_DEGREES = np.array([180.0, 89.0])
 _WIDEST = 30.0
-"""Degrees of longitude, where x does not determine the number of turns."""
+"""Maximum width in degrees of longitude, if x does not determine the number of turns."""
 _SMALLEST = 1e-9
-"""Degrees; a smaller grid may be mere rounding."""
+"""Minimum size in degrees; a smaller grid may consist of rounding errors."""
 _ROUNDING = 1e-11
-"""Degrees; a thousand times the rounding of an operation."""
+"""Tolerance in degrees: a thousand times the rounding of an operation."""
 
 
 def locate_regular_grids(grids: Sequence[Projector]) -> list[Place | None]:
-    """Return the place of each regular grid, and None for others; the grids have one CRS and one operation."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # of other grids
+    """Return the place of each regular grid, and None for others; all grids have the same CRS and operation."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # for grids that are not regular
         sides = _trace_sides(grids)
         curvature = _curvature(sides)
         regular = _are_regular(grids, sides, curvature)
@@ -59,16 +59,16 @@ def locate_regular_grids(grids: Sequence[Projector]) -> list[Place | None]:
 
 
 def _trace_sides(grids: Sequence[Projector]) -> Floats:
-    """Return quarters by grid, side, place and coordinate (longitude, latitude); NaN off the earth."""
+    """Return an array of the shape grids x sides x positions x 2 (longitude, latitude); NaN off the earth."""
     stack = GridStack(grids, ROUND_TRIP_METRES)
     quarters: Floats = np.stack(stack.locate(*edge_pixels(stack, _QUARTERS)), axis=-1)
     return quarters[:, _OF_SIDES]
 
 
 def _curvature(sides: Floats) -> Floats:
-    """Return the largest second derivative along each side, which is taken to be 1 long.
+    """Return the largest second derivative along each side, whose length counts as 1.
 
-    A side deviates from its chord by an eighth of it at most.
+    A side deviates from its chord by at most an eighth of it.
     """
     differences = np.abs(sides[:, :, :-2] - 2 * sides[:, :, 1:-1] + sides[:, :, 2:])
     curvature: Floats = _SAFETY * 16 * differences.max(axis=2)
@@ -83,7 +83,7 @@ def _are_regular(grids: Sequence[Projector], sides: Floats, curvature: Floats) -
     regular &= extent.min(axis=1) > _SMALLEST
     if not crs.linear:
         regular &= extent[:, 0] <= _WIDEST
-    regular &= not candidate.grids  # a file of shifts may have gaps anywhere
+    regular &= not candidate.grids  # a grid file of shifts may have gaps anywhere
     regular &= ~_are_near_pole(grids)
     return regular
 
@@ -98,9 +98,9 @@ def _are_near_pole(grids: Sequence[Projector]) -> Flags:
 
 
 def _are_straight(sides: Floats, curvature: Floats) -> Flags:
-    """Return whether the extent and the footprint are those of the corners, whatever places between are traced.
+    """Return whether extent and footprint are those of the corners, so that no other positions must be traced.
 
-    Simplification keeps the corner that is farthest from the first, then those that are farthest from the diagonal.
+    Simplification keeps the corner farthest from the first one, then the corners farthest from the diagonal.
     """
     first, second, third, fourth = np.moveaxis(sides[:, :, 0], 1, 0)
     growth = np.abs(sides[:, :, -1] - sides[:, :, 0])
@@ -136,7 +136,7 @@ def _place_outlines(grids: Sequence[Projector]) -> list[Place | None]:
     values = np.moveaxis(outlines, -1, 0)
     summits = estimate_summits(_EDGE, np.stack([*-values, *values], axis=1)).max(axis=2)
     highest = np.hstack([-west_south, east_north])
-    # A summit between the places, or a bend that needs more of them, is searched grid by grid.
+    # A grid with a summit between the positions, or with a bend that needs more of them, is placed alone.
     enough = (summits <= highest + PRECISION).all(axis=1)
     enough &= largest_sagitta(_EDGE, outlines) <= tolerance
     polygons = shapely.simplify(shapely.polygons(outlines), tolerance)
@@ -145,7 +145,7 @@ def _place_outlines(grids: Sequence[Projector]) -> list[Place | None]:
 
 
 def _places(extents: Floats, polygons: npt.NDArray[np.object_]) -> list[Place | None]:
-    """Return the places of these polygons, and None where one is missing or not valid."""
+    """Return the places of these polygons, with None for each missing or invalid one."""
     footprints = shapely.orient_polygons(shapely.multipolygons(polygons[:, np.newaxis]))
     return [
         (Extent(*extent), footprint) if valid else None

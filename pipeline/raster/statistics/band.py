@@ -14,8 +14,8 @@ HISTOGRAM_BINS = 32
 class BandCounter:
     """Collects the statistics of one band.
 
-    In each of `passes` passes add the same values. The first pass finds the mean and the extremes, the second one the
-    deviation and the histogram. Values of up to 16 bits take one pass: their counts hold all there is to know.
+    Add the same values in each of `passes` passes. The first pass computes mean and extremes, the second pass deviation
+    and histogram. Values of up to 16 bits need one pass, because the counts of all values are sufficient.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -31,7 +31,7 @@ class BandCounter:
         self._bins = np.zeros(HISTOGRAM_BINS, np.int64)
 
     def add(self, values: Values, weight: int = 1) -> None:
-        """Add some values, which are valid and finite, each `weight` times."""
+        """Add valid and finite values, each `weight` times."""
         if not values.size:
             return
         self._search.add(values, weight)
@@ -51,7 +51,7 @@ class BandCounter:
         self._pass += 1
 
     def result(self, pixels: int) -> BandStatistics:
-        """Return the statistics after all passes; `pixels` counts valid and missing pixels."""
+        """Return the statistics after all passes; `pixels` is the number of valid and missing pixels."""
         share = self._count / pixels
         if not self._count:
             return BandStatistics(0, share, None, None, None, None, {}, None)
@@ -86,7 +86,7 @@ class BandCounter:
             self._bins += np.histogram(numbers, HISTOGRAM_BINS, limits, weights=weights)[0]
 
     def _has_steps(self) -> bool:
-        """Return whether the edges of the histogram's bins are different numbers."""
+        """Return whether the edges of the histogram's bins are distinct numbers."""
         low, high = float(self._low), float(self._high)
         step = (high - low) / HISTOGRAM_BINS
         return isfinite(step) and low + step > low and high - step < high

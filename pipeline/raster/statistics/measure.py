@@ -1,4 +1,4 @@
-"""Reads the pixels of a GeoTIFF: statistics of each band, and the outline of the valid pixels."""
+"""Computes statistics of each band of a GeoTIFF from its pixels, and the outline of the valid pixels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,10 +35,10 @@ Flags = npt.NDArray[np.bool_]
 ShowProgress = Callable[[Progress], None]
 
 _ENOUGH_OVERVIEW_PIXELS = 2**20
-"""The smallest overview with so many pixels is read."""
+"""The smallest overview with at least this many pixels is read."""
 _VALUES_AT_ONCE = 2**19
 _BANDS_AT_ONCE = 16
-"""The counters of one band take up to 7 MB."""
+"""Number of bands that are counted at once; the counters of one band take up to 7 MB."""
 _GDAL_CACHE_BYTES = 64 * 2**20
 
 
@@ -47,7 +47,7 @@ def add_statistics(
 ) -> RasterFile:
     """Return the raster with statistics, or with the warning `no_statistics` and its reason.
 
-    Raises a RasterError where the pixels cannot be read.
+    Raises a RasterError if the pixels cannot be read.
     """
     try:
         return replace(raster, statistics=measure(file, raster, options, progress))
@@ -63,17 +63,17 @@ def measure(
     options: ReadOptions,
     progress: ShowProgress = lambda _: None,
 ) -> Statistics:
-    """Return statistics of the pixels of a file that `read` described; memory does not grow with its size.
+    """Return statistics of the pixels of a file that `read` described, in bounded memory.
 
-    Missing are pixels that a mask, an alpha band or nodata marks, NaN and infinities. One of the file's overviews is
-    read, unless `options.statistics` is `exact` or no overview has valid pixels. Holes of sparse files are not read.
-    Raises OverBudget, UnsupportedDtype for complex numbers, another RasterError where the pixels cannot be read, and
-    CatalogueError for an object in a bucket.
+    Pixels are missing if they are NaN or infinite, or if a mask, an alpha band or the nodata value marks them. An
+    overview is read, unless `options.statistics` is `exact` or no overview has valid pixels. Holes of sparse files are
+    not read. Raises OverBudget, UnsupportedDtype for complex numbers, another RasterError if the pixels cannot be read,
+    and CatalogueError for an object in a bucket.
     """
     if raster.dtype.startswith("c"):
-        raise UnsupportedDtype("complex numbers have no order; look at their real parts")
+        raise UnsupportedDtype("complex numbers have no order; measure their real parts")
     if file.is_remote:
-        raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
+        raise CatalogueError("statistics need all pixels; copy the object to a folder first")
     with open_local_file(file) as opened, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES):
         main = read_directories(opened.reader, options.budget)[0]
         opened.prepare_for_gdal((main,), options.budget, mask=raster.layout.mask == "sidecar")
@@ -88,7 +88,7 @@ def measure(
 
 
 def _measure_overview(opened: OpenLocalFile, scan: "_Scan") -> Statistics | None:
-    """Return statistics of the smallest overview with enough pixels; None where no overview can be used."""
+    """Return statistics of the smallest overview with enough pixels; None if no overview can be used."""
     raster = scan.raster
     overviews = usable_overviews(opened, raster.layout)
     if not overviews:
@@ -116,16 +116,16 @@ def _measure_image(opened: OpenLocalFile, main: Directory, scan: "_Scan") -> Sta
         values, limit = grid.pixels() * scan.raster.count, scan.options.budget.statistics_pixels
         if values > limit:
             raise OverBudget(
-                f"{values} values are more than the {limit} that may be read; "
+                f"statistics would need {values} values, more than the limit of {limit}; "
                 "add overviews, for example with gdaladdo"
             )
         return scan.statistics(dataset, grid, masked)
 
 
 def _has_known_holes(raster: RasterFile) -> bool:
-    """Return whether the nodata values tell what GDAL fills holes with.
+    """Return whether the nodata values determine the value with which GDAL fills holes.
 
-    GDAL fills them with the file's own nodata where pixels can have that value, otherwise with zeros.
+    GDAL fills holes with the nodata value of the file if pixels can have that value, otherwise with zeros.
     """
     if any(warning.code == "nodata_assigned" for warning in raster.warnings):
         return False
@@ -136,7 +136,7 @@ def _has_known_holes(raster: RasterFile) -> bool:
 def _nodata_values(raster: RasterFile) -> list[float | None]:
     """Return the value of each band's missing pixels, exact for integers.
 
-    None stands for a band without one, or with one that no pixel can have.
+    None means that the band has no nodata value, or one that pixels cannot have.
     """
     return [nodata_number(band.nodata, raster.dtype) for band in raster.bands]
 
@@ -150,7 +150,7 @@ class _Scan:
     progress: ShowProgress
 
     def statistics(self, dataset: DatasetReader, grid: BlockGrid, masked: bool) -> Statistics:
-        """Read all bands. Raises OverBudget where one block takes too much memory, and Unreadable."""
+        """Read all bands. Raises OverBudget if a block takes too much memory, and Unreadable."""
         self._dataset, self._grid, self._masked = dataset, grid, masked
         block_bytes = self._block_bytes()
         self._nodata = _nodata_values(self.raster)
@@ -168,7 +168,7 @@ class _Scan:
         return Statistics(None, tuple(bands), outline, side)
 
     def _block_bytes(self) -> int:
-        """Return the size of an unpacked block of one band. Raises OverBudget."""
+        """Return the size of a decompressed block of one band in bytes. Raises OverBudget."""
         rows, columns = self._dataset.block_shapes[0]
         size = int(rows * columns * np.dtype(self._dataset.dtypes[0]).itemsize)
         by_pixel = self._dataset.interleaving == Interleaving.pixel
@@ -187,7 +187,7 @@ class _Scan:
             for window in self._grid.windows(_VALUES_AT_ONCE // len(bands)):
                 self._count_window(counters, bands, window)
             for counter, band in zip(counters, bands, strict=True):
-                # Pixels in holes are missing in bands with nodata, otherwise zero, as GDAL reads them.
+                # As in GDAL, pixels in holes are missing in bands with nodata, and zero in others.
                 if holes and self._nodata[band - 1] is None:
                     counter.add(np.zeros(1, counter.dtype), holes)
                 counter.end_pass()

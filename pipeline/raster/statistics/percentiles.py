@@ -1,7 +1,8 @@
 """Finds exact percentiles of any number of values in bounded memory.
 
-A radix selection: the first pass counts the leading 16 bits of all values. Each further pass counts the next 16 bits of
-the values that begin like a wanted one. Numbers of up to 16 bits take one pass, of 32 bits two and of 64 bits four.
+It is a radix selection: the first pass counts the leading 16 bits of all values. Each further pass counts the next 16
+bits of the values with the same leading bits as a searched value. Numbers of up to 16 bits take one pass, those of 32
+bits two and those of 64 bits four.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ _BITS_PER_PASS = 16
 
 
 class PercentileSearch:
-    """Looks for the percentiles of values that are added once in each of `passes` passes."""
+    """Searches the percentiles of values; add all values once in each of `passes` passes."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -27,15 +28,15 @@ class PercentileSearch:
         self._digit_bits = min(bits, _BITS_PER_PASS)
         self.passes = bits // self._digit_bits
         self._shift = bits - self._digit_bits
-        """Bits after the digit that this pass counts."""
+        """Number of bits after the 16 bits that this pass counts."""
         self._count = 0
         self._wanted: dict[int, tuple[int, int]] = {}
-        """Rank of a wanted value -> its leading bits, and its rank among the values with these."""
+        """Rank of a searched value -> its leading bits, and its rank among the values with the same leading bits."""
         self._digit_counts = self._empty_counts({0})
-        """Leading bits of wanted values -> how often each digit follows them."""
+        """Leading bits of searched values -> count of each value of the next 16 bits."""
 
     def add(self, values: Values, weight: int = 1) -> None:
-        """Count the next digits of some values, each `weight` times."""
+        """Count the next 16 bits of some values, each `weight` times."""
         keys = _sortable_keys(values)
         digits = (keys >> keys.dtype.type(self._shift)).astype(f"u{self._digit_bits // 8}")
         leading = keys >> keys.dtype.type(self._shift + self._digit_bits)
@@ -44,13 +45,13 @@ class PercentileSearch:
             counts += np.bincount(matching, minlength=len(counts)) * weight
 
     def distinct_values(self) -> tuple[Values, Counts]:
-        """Return the values that were added, ascending, and how often each was; only where one pass is enough."""
+        """Return the distinct values, ascending, and their counts; only if one pass is sufficient."""
         counts = self._digit_counts[0]
         keys = np.flatnonzero(counts)
         return _values_of_keys(keys, self._dtype), counts[keys]
 
     def end_pass(self) -> None:
-        """Find the next digit of each wanted value."""
+        """Find the next 16 bits of each searched value."""
         if self._digit_counts and not self._wanted:
             self._count = int(self._digit_counts[0].sum())
             ranks = {rank for percent in PERCENTILES for rank in self._neighbours(percent)[:2]}
@@ -64,14 +65,14 @@ class PercentileSearch:
         self._digit_counts = self._empty_counts({prefix for prefix, _ in self._wanted.values()})
 
     def percentiles(self) -> Mapping[int, float]:
-        """Return percent -> value, linear between the two nearest values, after all passes."""
+        """Return percent -> value, interpolated linearly between the two nearest values, after all passes."""
         return {percent: self._percentile(percent) for percent in PERCENTILES if self._count}
 
     def _empty_counts(self, prefixes: Iterable[int]) -> dict[int, Counts]:
         return {prefix: np.zeros(2**self._digit_bits, np.int64) for prefix in prefixes}
 
     def _neighbours(self, percent: int) -> tuple[int, int, float]:
-        """Return the two ranks that a percentile lies between, and how far it is from the first to the second."""
+        """Return the two ranks around a percentile, and the fraction of the way from the first to the second."""
         position = (self._count - 1) * percent / 100
         below = floor(position)
         return below, min(below + 1, self._count - 1), position - below
@@ -90,7 +91,7 @@ class PercentileSearch:
 
 
 def _sortable_keys(values: Values) -> Values:
-    """Return unsigned integers that sort as the values do (Michael Herf, "Radix Tricks", 2001)."""
+    """Return unsigned integers with the same order as the values (Michael Herf, "Radix Tricks", 2001)."""
     size = values.dtype.itemsize
     bits: Values = values.view(f"u{size}")
     if values.dtype.kind == "u":

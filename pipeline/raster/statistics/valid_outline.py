@@ -17,28 +17,28 @@ from pipeline.raster.placement.projector import INEXACT_METRES, Projector
 from pipeline.raster.statistics.windows import BlockGrid
 
 _MAX_SIDE = 1024
-"""Cells along the longer side of the raster."""
+"""Maximum number of cells along the longer side of the raster."""
 _MAX_SIDE_OFF_EARTH = 128
-"""The same for a raster that lies partly off the earth, where each cell is placed for itself."""
+"""The same for a raster that lies partly off the earth, because each cell is placed separately."""
 _MAX_POINTS = 5_000
-"""Of an outline; scattered pixels are drawn in larger cells."""
+"""Maximum number of points of an outline; scattered pixels are drawn with larger cells."""
 _SEGMENTS = 64
-"""Straight edges are cut into segments of this part of the raster's longer side, as they bend on the earth."""
+"""Straight edges are divided into segments of 1 / this of the raster's longer side, because they bend on the earth."""
 _POLE_TOLERANCE = 1e-6
-"""Pixels; a point that is nearer to a pole is the pole."""
+"""Distance in pixels within which a point counts as the pole."""
 
 
 class ValidCells:
-    """Square cells of pixels of an image, and which of them have a valid pixel."""
+    """Square cells of pixels of an image, with a flag for each cell that has a valid pixel."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self.step = ceil(max(width, height) / _MAX_SIDE)
-        """Pixels of the image along the side of a cell."""
+        """Side of a cell in pixels of the image."""
         self.flags: Flags = np.zeros((ceil(height / self.step), ceil(width / self.step)), np.bool_)
 
     def mark(self, row: int, column: int, valid: Flags) -> None:
-        """Mark the cells of valid pixels in a window, whose first pixel is at this row and column."""
+        """Mark the cells of valid pixels in a window; its first pixel is at this row and column."""
         rows, columns = (
             np.union1d([0], np.arange(-first % self.step, length, self.step))
             for first, length in zip((row, column), valid.shape, strict=True)
@@ -53,7 +53,7 @@ class ValidCells:
         self.flags |= self._join_blocks(in_rows.T, self.width, grid.block_width).T
 
     def _join_blocks(self, flags: Flags, size: int, block: int) -> Flags:
-        """Return for each row of cells whether any of the rows of blocks that it meets is filled."""
+        """Return for each row of cells whether one of the rows of blocks that it intersects is filled."""
         first = np.arange(0, size, self.step)
         last = np.minimum(first + self.step, size) - 1
         ranges = np.column_stack([first // block, last // block + 1]).ravel()
@@ -63,9 +63,9 @@ class ValidCells:
 
 
 def draw_outline(cells: ValidCells, raster: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
-    """Return the outline in degrees, and the side of its squares in pixels of the raster.
+    """Return the outline in WGS 84 degrees, and the side of its squares in pixels of the raster.
 
-    It is placed by the operation that is recorded with the file.
+    It uses the operation that is recorded with the file.
     """
     place = raster.georeference
     scale = raster.width / cells.width, raster.height / cells.height
@@ -79,7 +79,7 @@ def draw_outline(cells: ValidCells, raster: RasterFile, policy: str) -> tuple[Mu
     projector = _projector(raster, policy)
 
     def to_pixels(points: Floats) -> Floats:
-        """Cells, the last of which end with the image, to pixels of the raster."""
+        """Convert cells to pixels of the raster; the last cells end with the image."""
         return np.minimum(points * step, (cells.width, cells.height)) * scale
 
     if off_earth:
@@ -99,10 +99,10 @@ def _side(step: int, scale: tuple[float, float]) -> int:
 
 
 def trace_polygons(flags: Flags) -> list[Polygon]:
-    """Return the outlines of square cells of side 1 that share sides, with their holes.
+    """Return the outlines, with their holes, of groups of marked square cells with side 1 that share sides.
 
-    They are enclosed by the lines between cells of different flags. GDAL can trace them too, but only with drivers
-    that a process that reads files does not have.
+    The lines between cells with different flags enclose them. GDAL can trace them too, but only with drivers that
+    reading processes do not have.
     """
     padded, corners = np.pad(flags, 1), _corners(flags)
     rows = padded[1:] != padded[:-1]
@@ -145,7 +145,7 @@ def _projector(raster: RasterFile, policy: str) -> Projector:
 
 
 def _place(polygons: npt.NDArray[np.object_], projector: Projector) -> MultiPolygon:
-    """Return polygons in pixels as polygons on the earth, without what lies off it."""
+    """Convert polygons in pixels to polygons in WGS 84 degrees, without the parts off the earth."""
     placed = [_place_polygon(polygon, projector) for polygon in polygons]
     outline = shapely.union_all(placed, grid_size=1e-9)
     west, south, east, north = outline.bounds if not outline.is_empty else (0.0, 0.0, 0.0, 0.0)
@@ -179,8 +179,8 @@ def _place_ring(ring: shapely.LinearRing, projector: Projector) -> MultiPolygon:
 def _area_around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolygon:
     """Return the area between a pole and a ring that goes around it once, by a turn of 360 or -360 degrees.
 
-    The ring may go back and forth where it begins and cannot be cut open there. So it is followed for three turns,
-    and the middle one is cut out.
+    The ring may go back and forth at its start, so it cannot be cut open there. Therefore it is followed for three
+    turns, and the middle turn is cut out.
     """
     turns = np.concatenate([longitude[:-1] - turn, longitude[:-1], longitude + turn])
     pole = float(np.sign(latitude.sum()) * 90.0)
@@ -191,9 +191,9 @@ def _area_around_pole(longitude: Floats, latitude: Floats, turn: float) -> Multi
 
 
 def _cut_at_pole(points: Floats, projector: Projector) -> tuple[Floats, float | None]:
-    """Return the points of a ring, and the latitude of the pole that it runs through, if any.
+    """Return the points of a ring, and the latitude of the pole that it passes through, or None.
 
-    The points then begin and end beside the pole, which has no longitude itself.
+    If it passes through a pole, the points begin and end beside the pole, because the pole has no longitude.
     """
     if projector.crs.linear:
         return points, None

@@ -1,4 +1,4 @@
-"""Lists the windows in which the pixels of a raster are read: along its blocks, without the holes of sparse files."""
+"""Lists the windows in which the pixels of a raster are read: along its blocks, without holes of sparse files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,16 +23,16 @@ class BlockGrid:
     block_width: int
     block_height: int
     filled: Flags
-    """Rows by columns of blocks: whether a block has pixels. Others are holes of a sparse file."""
+    """Rows x columns of blocks: whether a block has pixels; otherwise it is a hole of a sparse file."""
 
     @classmethod
     def without_holes(cls, width: int, height: int, block_width: int, block_height: int) -> Self:
-        """Return the grid of an image that has all its blocks."""
+        """Return the grid of an image without holes."""
         shape = -(-height // block_height), -(-width // block_width)
         return cls(width, height, block_width, block_height, np.ones(shape, np.bool_))
 
     def holes(self) -> Self:
-        """Return the same grid, where only holes are filled."""
+        """Return the same grid with inverted flags, so that only holes are filled."""
         return replace(self, filled=~self.filled)
 
     def pixels(self) -> int:
@@ -45,7 +45,7 @@ class BlockGrid:
         return int(widths @ heights)
 
     def windows(self, max_pixels: int) -> Iterator[Window]:
-        """Yield windows of at most `max_pixels`, which cover each pixel in filled blocks once."""
+        """Yield windows of at most `max_pixels` pixels that cover each pixel of the filled blocks once."""
         blocks_at_once = max(1, max_pixels // (self.block_width * self.block_height))
         in_strips = self.filled.shape[1] == 1
         for row, flags in enumerate(self.filled.T if in_strips else self.filled):
@@ -65,7 +65,7 @@ class BlockGrid:
 
 
 def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
-    """Return the blocks of an image whose directory has passed `integrity.check_integrity`.
+    """Return the blocks of an image; its directory must have passed `integrity.check_integrity`.
 
     With `skip_holes`, a block that is a hole in all planes is not filled.
     """
@@ -78,7 +78,7 @@ def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
 
 
 def _filled(image: Directory, start: int, stop: int) -> Flags:
-    """Return which of some blocks have pixels; GDAL writes and reads offset or length 0 as a hole."""
+    """Return for each of some blocks whether it has pixels; in GDAL, offset or length 0 means a hole."""
     filled: Flags = image.array(block_index_tags(image)[0], start, stop) != 0
     filled &= block_lengths(image, start, stop) != 0
     return filled

@@ -1,4 +1,4 @@
-"""Finds the text of a band's or file's own time, in its metadata or its description."""
+"""Finds the text of the time of a band or file in its metadata or description."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ _PAIR = ("DATE", "TIME")
 _ACQUISITION_KEYS = ("ACQUISITIONDATETIME", "ACQUISITION_DATETIME")
 _ACQUISITION_PAIRS = (("ACQUISITIONDATE", "ACQUISITIONTIME"), ("ACQUISITION_DATE", "ACQUISITION_TIME"))  # fmt: skip
 _GRIB_KEY = "GRIB_VALID_TIME"
-"""GDAL's GRIB driver: seconds since 1970, such as `1498046400 sec UTC`."""
+"""Metadata key of GDAL's GRIB driver: seconds since 1970, such as `1498046400 sec UTC`."""
 _DIMENSION = "NETCDF_DIM_"
-"""GDAL's netCDF driver: the value of a dimension, whose units and calendar are in the metadata of the file."""
+"""Prefix of metadata keys of GDAL's netCDF driver: the value of a dimension; the file's metadata have its units."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class TimeText:
     """The text of a time, or warnings about it."""
 
     text: str | None = None
-    """May be a time; ISO 8601 with an offset where the metadata have a number."""
+    """A text that may be a time; ISO 8601 with an offset if the metadata have a number."""
     warnings: tuple[RasterWarning, ...] = ()
 
 
 def band_time(
     description: str | None, metadata: Mapping[str, str], file_metadata: Mapping[str, str]
 ) -> TimeText:
-    """Return the time of a band; the file's metadata have the units of netCDF dimensions."""
+    """Return the text of the time of a band; `file_metadata` has the units of netCDF dimensions."""
     if not metadata and description is None:
         return TimeText()
     upper = _upper_keys(metadata)
@@ -45,13 +45,13 @@ def band_time(
     if text is not None:
         return text
     words = (description or "").strip()
-    # In a description, a number that could be seconds since 1970 may be anything.
+    # In a description, a number that looks like seconds since 1970 may be anything.
     is_time = looks_like_time(words) and not re.fullmatch(r"(?!19|20)\d{9,13}", words)
     return TimeText(words if is_time else None)
 
 
 def acquisition_time(metadata: Mapping[str, str]) -> TimeText | None:
-    """Return the time of acquisition from metadata with keys in capitals, even if it is not a time."""
+    """Return the text of the time of acquisition from metadata with keys in capitals, even if it is not a time."""
     if not metadata:
         return None
     if text := _first_time(metadata, _ACQUISITION_KEYS):
@@ -63,7 +63,7 @@ def acquisition_time(metadata: Mapping[str, str]) -> TimeText | None:
 
 
 def file_time(metadata: Mapping[str, str]) -> TimeText:
-    """Return the time of a file whose metadata have both DATE and TIME."""
+    """Return the text of the time of a file whose metadata have both DATE and TIME."""
     return (_join(_upper_keys(metadata), _PAIR) if metadata else None) or TimeText()
 
 
@@ -77,7 +77,7 @@ def _first_time(metadata: Mapping[str, str], keys: Sequence[str]) -> TimeText | 
 
 
 def _join(metadata: Mapping[str, str], pair: tuple[str, str]) -> TimeText | None:
-    """Join a date and a time of day; None where one of them is missing."""
+    """Join a date and a time of day; None if one of them is missing."""
     date, time = (metadata.get(key, "").strip() for key in pair)
     if not date or not time or not re.search("[1-9]", date):
         return None
@@ -85,7 +85,7 @@ def _join(metadata: Mapping[str, str], pair: tuple[str, str]) -> TimeText | None
         return TimeText(date)  # with its own time of day
     padded = re.sub(r"^[Tt]?(\d)(?=:)", r"0\1", time).lstrip("Tt")
     text = f"{date} {padded}"
-    # Two digits alone may be an hour, or a number of steps.
+    # two digits alone may be an hour, or a number of steps
     if re.match(r"\d\d:?\d\d", padded) and looks_like_time(text):
         return TimeText(text)
     message = f"{pair[0]} {date[:40]!r} and {pair[1]} {time[:40]!r} are not the parts of one time"
@@ -102,7 +102,7 @@ def _netcdf_time(metadata: Mapping[str, str], file_metadata: Mapping[str, str]) 
     dimensions = [key.removeprefix(_DIMENSION) for key in metadata if key.startswith(_DIMENSION)]
     times = _time_dimensions(dimensions, file_metadata)
     if len(times) > 1:
-        message = f"the dimensions {' and '.join(times)} are all times; name one of them time"
+        message = f"the dimensions {' and '.join(times)} are all times; rename one of them to time"
         return _warn("ambiguous_time", message)
     if times:
         units = file_metadata.get(f"{times[0]}#units", "")
@@ -115,7 +115,7 @@ def _netcdf_time(metadata: Mapping[str, str], file_metadata: Mapping[str, str]) 
 
 
 def _time_dimensions(dimensions: Sequence[str], metadata: Mapping[str, str]) -> Sequence[str]:
-    """Return the dimension called time, or else those with that standard name, or else those in units since a time."""
+    """Return the dimension `time`, or else those with the standard name time, or else those in units since a time."""
     units = {name: metadata[f"{name}#units"] for name in dimensions if f"{name}#units" in metadata}
     return (
         [name for name in units if name.lower() == "time"]

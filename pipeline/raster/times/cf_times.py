@@ -1,4 +1,4 @@
-"""Reads times by the CF conventions: a number, its units since a reference time, and a calendar."""
+"""Parses times by the CF conventions: a number, its units since a reference time, and a calendar."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ _MICROSECONDS = {
 _UNITS = {name: Decimal(size) for size, names in _MICROSECONDS.items() for name in names} | {
     name: Decimal("0.001") for name in ("ns", "nsec", "nsecs", "nanosec", "nanosecond", "nanoseconds")
 }  # fmt: skip
-"""Units of CF (UDUNITS) and cftime, in microseconds; these have one length."""
+"""Units of CF (UDUNITS) and cftime with a fixed length, in microseconds."""
 _VARYING = {"month", "months", "year", "years", "common_year", "common_years"}
 
 _SINCE = re.compile(
@@ -39,30 +39,32 @@ _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,4})
 _CALENDARS = {"": "standard", "gregorian": "standard"} | {
     name: name for name in ("standard", "proleptic_gregorian", "julian")
 }
-"""Calendars of civil time. CF takes a missing one for `standard`, the mixed Julian and Gregorian calendar."""
+"""Calendars of civil time; in CF the default is `standard`, the mixed Julian and Gregorian calendar."""
 _DAY_OF_YEAR_ONE = 1_721_426
 """cftime's ordinal, the Julian day number, of 0001-01-01 in the proleptic Gregorian calendar of datetime."""
 _GREGORIAN_BEGINS = datetime(1582, 10, 15)
 _LONGEST = Decimal(20_000 * 366 * 86_400 * 10**6)
-"""Microseconds, more than the years 1 to 9999 have."""
+"""A number of microseconds larger than that of the years 1 to 9999."""
 
 
 def parse_cf_time(
     value: str, units: str, calendar: str = ""
 ) -> tuple[datetime, tuple[RasterWarning, ...]]:
-    """Return the instant in UTC, and warnings; exact to the microsecond where the value is.
+    """Return the instant in UTC, exact to the microsecond if the value is, and warnings.
 
-    The zone is that of the units, UTC where they have none. Dates of the Julian calendar, which is that of `julian`
-    and of `standard` before 1582-10-15, are converted to the Gregorian calendar, with a warning. Raises InvalidTime.
+    The zone is that of the units; the default is UTC. Dates of the Julian calendar (`julian`, and `standard` before
+    1582-10-15) are converted to the Gregorian calendar, with a warning. Raises InvalidTime.
     """
     kind = _CALENDARS.get(calendar.strip().lower())
     if kind is None:
         name = calendar.strip()[:40]
-        message = f"its times are in the calendar {name!r}, whose days are not those of civil time"
+        message = (
+            f"its times are in the calendar {name!r}, whose days differ from those of civil time"
+        )
         raise InvalidTime("no_civil_time", message)
     match = _SINCE.fullmatch(units.strip())
     if match is None:
-        message = f"the units {units.strip()[:60]!r} are not units since a time, as in CF"
+        message = f"the units {units.strip()[:60]!r} are not units since a time as in CF"
         raise InvalidTime("unreadable_time", message)
     parts = match.groupdict()
     fraction = int((parts["fraction"] or "").ljust(6, "0")[:6])
@@ -75,7 +77,7 @@ def parse_cf_time(
         raise InvalidTime("impossible_time", message) from error
     warnings: tuple[RasterWarning, ...] = ()
     if kind == "julian" or (kind == "standard" and local < _GREGORIAN_BEGINS):
-        text = f"its times are in the Julian part of the calendar {kind!r}; they are shown in the Gregorian calendar"
+        text = f"its times are in the Julian part of the calendar {kind!r}; they were converted to the Gregorian one"
         warnings = (RasterWarning("calendar_converted", text),)
     return instant.replace(tzinfo=UTC), warnings
 
@@ -94,7 +96,7 @@ def _reference(parts: dict[str, str | None], calendar: str) -> timedelta:
     packed = "" if parts["year"] else "packed_"
     year, month, day = (int(parts[packed + part] or 0) for part in ("year", "month", "day"))
     hour, minute, second = (int(parts[part] or 0) for part in ("hour", "minute", "second"))
-    # ISO 8601 has a year zero; the calendars of history have none.
+    # ISO 8601 has a year 0; historical calendars do not.
     has_year_zero = calendar == "proleptic_gregorian"
     try:
         if year == 0 and not has_year_zero:
@@ -105,7 +107,7 @@ def _reference(parts: dict[str, str | None], calendar: str) -> timedelta:
             date = cftime.datetime(year, month, day, calendar=calendar, has_year_zero=has_year_zero)
     except ValueError as error:
         reason = str(error).partition(" provided in ")[0]  # cftime adds its own object
-        message = f"there is no such reference time in its units ({reason})"
+        message = f"the reference time of its units does not exist ({reason})"
         raise InvalidTime("impossible_time", message) from error
     days = date.toordinal() - _DAY_OF_YEAR_ONE
     return timedelta(days=days, hours=hour, minutes=minute, seconds=second)
@@ -116,15 +118,15 @@ def _offset(parts: dict[str, str | None]) -> timedelta:
         return timedelta()
     offset = timedelta(hours=int(parts["hours"] or 0), minutes=int(parts["minutes"] or 0))
     if offset >= timedelta(days=1) or int(parts["minutes"] or 0) > 59:
-        raise InvalidTime("impossible_time", f"there is no offset {parts['zone']}")
+        raise InvalidTime("impossible_time", f"the offset {parts['zone']} does not exist")
     return -offset if parts["sign"] == "-" else offset
 
 
 def _elapsed(text: str, unit: Decimal) -> int:
     """Return a number of units in microseconds.
 
-    A double of days is not exact to the microsecond. So a whole second, or else a whole millisecond, is taken where
-    the double that is nearest to it is this one.
+    A double with days is not exact to the microsecond. So the result is a whole second, or else a whole millisecond, if
+    its nearest double is this one.
     """
     text = text.strip()
     if not _NUMBER.fullmatch(text):

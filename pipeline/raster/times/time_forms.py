@@ -1,4 +1,4 @@
-"""Reads texts with one time: ISO 8601, the forms of TIFF and of file names, seconds since 1970."""
+"""Parses texts with one time: ISO 8601, the forms of TIFF and of file names, and seconds since 1970."""
 
 import re
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ _TIME = re.compile(
 _EPOCH = re.compile(r"1\d{9}(\d{3})?")
 """Seconds, or milliseconds, since 1970 from September 2001 to May 2033."""
 _DIGITS = re.compile(r"(\d{9,13})(?:\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?")
-"""So many digits may be a date or a number of seconds."""
+"""This many digits may be a date or a number of seconds."""
 CENTURIES = ("19", "20")
-"""Digits that begin with these are a date."""
+"""Digits with these prefixes are a date."""
 
 
 class InvalidTime(ValueError):
@@ -27,11 +27,11 @@ class InvalidTime(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        """`unreadable_time` where it does not look like one; `impossible_time`, `ambiguous_time` or `no_civil_time`."""
+        """`unreadable_time` if it does not look like a time; `impossible_time`, `ambiguous_time` or `no_civil_time`."""
 
 
 def looks_like_time(text: str) -> bool:
-    """Return whether a text has one of the forms of times, possible or not."""
+    """Return whether a text has the form of a time, even if that time does not exist."""
     return _TIME.fullmatch(text.strip()) is not None or looks_like_epoch(text.strip())
 
 
@@ -41,7 +41,7 @@ def looks_like_epoch(text: str) -> bool:
 
 
 def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
-    """Like `parse_time`, for texts that should be a time: in others such a number may be anything.
+    """Parse a time like `parse_time`, or seconds since 1970; use it only for texts that should be a time.
 
     Ten or thirteen digits that begin with 1 but not with 19 are seconds or milliseconds since 1970.
     """
@@ -52,13 +52,13 @@ def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
-    """Return the UTC time of a text in ISO 8601, the form of TIFF or a compact form.
+    """Return the UTC time of a text in ISO 8601, in the form of TIFF or in a compact form.
 
-    `zone` is that of times without an offset. Raises InvalidTime, a ValueError.
+    `zone` is the zone of times without an offset. Raises InvalidTime, a ValueError.
     """
     text = text.strip()
     if _DIGITS.fullmatch(text) and not text.startswith(CENTURIES):
-        message = f"{text} is neither a date nor seconds since 1970; give its form with time_format"
+        message = f"{text} is not a date or seconds since 1970; give its form with time_format"
         raise InvalidTime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
@@ -67,7 +67,7 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def parse_epoch(text: str) -> datetime:
-    """Return the time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises InvalidTime."""
+    """Return the time of up to 11 digits (seconds since 1970) or of 13 digits (milliseconds). Raises InvalidTime."""
     if not re.fullmatch(r"\d{1,11}|\d{13}", text):
         message = f"{text[:40]!r} is not seconds or milliseconds since 1970"
         raise InvalidTime("unreadable_time", message)
@@ -93,7 +93,7 @@ def time_from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
         if yday := parts.get("yday"):
             local = _on_day_of_year(local, int(yday))
     except (ValueError, OverflowError) as error:
-        raise InvalidTime("impossible_time", f"there is no such time ({error})") from error
+        raise InvalidTime("impossible_time", f"this time does not exist ({error})") from error
     return to_utc(local, _offset(parts.get("zone"), zone))
 
 
@@ -113,12 +113,12 @@ def _offset(text: str | None, zone: tzinfo) -> tzinfo:
     try:
         offset = timezone(timedelta(hours=hours, minutes=minutes))
     except ValueError as error:
-        raise InvalidTime("impossible_time", f"there is no offset {text}") from error
+        raise InvalidTime("impossible_time", f"the offset {text} does not exist") from error
     return offset if text[0] == "+" else timezone(-timedelta(hours=hours, minutes=minutes))
 
 
 def to_utc(local: datetime, zone: tzinfo) -> datetime:
-    """Return the UTC time. Raises InvalidTime where the clocks of the zone show it twice or never."""
+    """Return the UTC time. Raises InvalidTime if the clocks of the zone show it twice or never."""
     try:
         early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     except OverflowError as error:

@@ -19,22 +19,22 @@ from pipeline.raster.times.time_forms import (
 )
 
 _parser = import_module("re._parser")
-"""The parser of `re`, which type checkers do not know."""
+"""The parser of `re`, imported by name because type checkers do not know it."""
 _EPOCH_FORMAT = "%s"
-"""Seconds or milliseconds since 1970, alone; strptime itself does not have it."""
+"""The format of seconds or milliseconds since 1970; it must stand alone, and strptime does not have it."""
 _DIRECTIVES = {
     "Y": "year", "y": "year", "G": "ISO year", "m": "month", "b": "month", "B": "month", "d": "day", "j": "yday",
     "U": "week", "W": "week", "V": "ISO week", "a": "weekday", "A": "weekday", "w": "weekday", "u": "weekday",
     "H": "hour", "I": "hour", "p": "half", "M": "minute", "S": "second", "f": "fraction", "z": "zone", "%": "sign",
 }  # fmt: skip
-"""Parts of a time that strptime reads; names are English, as in the C locale."""
+"""Directives of strptime -> parts of a time; names of days and months are English, as in the C locale."""
 _NEEDS = {"minute": "hour", "second": "minute", "fraction": "second"}
 _PARTS = ("year", "month", "day", "yday", "hour", "minute", "second", "fraction", "zone")
 """Named groups of a pattern without a group `time`; `yday` is the day of the year."""
 _TIME_PARTS = {*_PARTS} - {"fraction", "zone"}
-"""Groups that mean that the pattern dates files; `fraction` and `zone` may mean something else."""
+"""Groups that make a pattern a time pattern; `fraction` and `zone` alone may mean something else."""
 _SHORTEST = len("2024001")
-"""Of times without a format: a year and its day."""
+"""Length of the shortest time without a format: a year and the day of the year."""
 _REJECTED = {
     "Z": "depends on the zone of the machine; write %z for an offset or Z, or set time_zone",
     **dict.fromkeys("cxX", "depends on the language of the machine; spell the parts out"),
@@ -87,7 +87,7 @@ def _time_without_format(text: str, zone: tzinfo) -> datetime:
 
 @lru_cache(maxsize=64)
 def check_format(time_format: str) -> str:
-    """Return the strptime format. Raises CatalogueError where it does not read a date, or not a certain one."""
+    """Return the strptime format. Raises CatalogueError if it does not determine a date."""
     if time_format == _EPOCH_FORMAT:
         return time_format
     if fault := _format_fault(re.findall("%(.?)", time_format, re.DOTALL)):
@@ -96,7 +96,7 @@ def check_format(time_format: str) -> str:
 
 
 def conflicting_zone(time_format: str, zone: str) -> str | None:
-    """Return the zone in the literal text of a format, where it differs from the zone of this name."""
+    """Return the zone in the literal text of a format if it differs from the named zone, otherwise None."""
     directives = re.findall("%(.)", time_format, re.DOTALL)
     if "z" in directives:
         return None
@@ -111,7 +111,7 @@ def conflicting_zone(time_format: str, zone: str) -> str | None:
 
 
 def _format_fault(directives: list[str]) -> str | None:
-    """Return what is wrong with a format, as the rest of a sentence."""
+    """Return what is wrong with a format, as the end of a sentence, or None."""
     for directive in directives:
         if directive in _REJECTED:
             return f"holds %{directive}, which {_REJECTED[directive]}"
@@ -130,7 +130,7 @@ def _format_fault(directives: list[str]) -> str | None:
 
 
 def _parts_fault(parts: Set[str]) -> str | None:
-    """Return why these parts are not a date with or without a time of day, as the rest of a sentence."""
+    """Return why these parts are not a date, with or without a time of day, as the end of a sentence, or None."""
     iso = {"ISO year", "ISO week"}
     by_iso, by_month, by_week = iso & parts, {"month", "day"}, {"week", "weekday"}
     has_day = by_iso or by_month <= parts or "yday" in parts
@@ -157,9 +157,9 @@ def _parts_fault(parts: Set[str]) -> str | None:
 
 @lru_cache(maxsize=64)
 def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[str]:
-    """Compile the pattern of a time rule; beside a group `time` there may be any other groups.
+    """Compile the pattern of a time rule; with a group `time` it may have any other groups.
 
-    Raises CatalogueError where it cannot date files.
+    Raises CatalogueError if it cannot date files.
     """
     try:
         compiled = re.compile(pattern)
@@ -179,32 +179,32 @@ def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[
             "give groups such as month that only name files another name"
         )
     if unknown := groups.keys() - {*_PARTS}:
-        # Probably a misspelt part, without which all files would be of the first day of the year.
-        message = f"the pattern's groups {sorted(unknown)} go with a group named time only"
+        # Probably a misspelt part; without it all files would be of the first day of the year.
+        message = f"the pattern's groups {sorted(unknown)} need a group named time"
         raise CatalogueError(message)
     if fault := _parts_fault(groups.keys()):
         raise CatalogueError(f"the pattern {pattern!r} {fault}")
     if _width(pattern, groups["year"]) != (4, 4):
         raise CatalogueError(
-            "the pattern's group year must have exactly four digits, as \\d{4}; for a year of two name the whole "
-            "date `time`, with a time_format such as %y%m%d"
+            "the pattern's group year must have exactly four digits, as \\d{4}; for two digits make the whole date "
+            "a group `time`, with a time_format such as %y%m%d"
         )
     return compiled
 
 
 def has_time_groups(groups: Iterable[str]) -> bool:
-    """Return whether a pattern with these groups dates files; another one only names and groups them."""
+    """Return whether a pattern with these groups is a time pattern; other patterns only name and group files."""
     return not {"time", *_TIME_PARTS}.isdisjoint(groups)
 
 
 def _width(pattern: str, group: int) -> tuple[int, int]:
-    """Return the lengths of the shortest and the longest text that a group can match."""
+    """Return the minimum and maximum length of a text that a group can match."""
     least, most = _inside(_parser.parse(pattern), group).getwidth()
     return int(least), int(most)
 
 
 def _inside(node: Any, group: int) -> Any:
-    """Return the content of a group in an expression that `re` has parsed; None where it is not in this part."""
+    """Return the content of a group in an expression that `re` has parsed; None if it is not in this part."""
     if not isinstance(node, tuple | list | _parser.SubPattern):
         return None
     if len(node) == 2 and node[0] is _parser.SUBPATTERN and node[1][0] == group:

@@ -1,4 +1,4 @@
-"""Dates a file, by the time rule of its source and by the file's own tags."""
+"""Determines the times of a file from the time rule of its source and from its tags."""
 
 import re
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ class TimeTags(NamedTuple):
     acquisition: str | None = None
     """ACQUISITIONDATETIME and its variants, in UTC."""
     bands: tuple[str | None, ...] = ()
-    """For each band; a text that does not look like a time, such as a description, is ignored."""
+    """The text of each band; one that does not look like a time, such as a description, is ignored."""
     file: str | None = None
     """DATE and TIME of the file's own metadata."""
     warnings: tuple[RasterWarning, ...] = ()
-    """About metadata that cannot be used."""
+    """Warnings about unusable metadata."""
 
 
 class FileTimes(NamedTuple):
-    """The times of one file and where they come from."""
+    """The times of one file, with their provenance."""
 
     times: tuple[datetime, ...]
     """UTC, ascending, distinct."""
@@ -41,18 +41,18 @@ class FileTimes(NamedTuple):
     datetime: datetime | None
     """TIFFTAG_DATETIME."""
     origin: str | None
-    """The name of what dated the file; None without times."""
+    """The provenance of the times; None without times."""
     warnings: tuple[RasterWarning, ...]
 
 
 def date_file(
     path: str | Path, tags: TimeTags, rule: TimeRule, stated: datetime | None = None
 ) -> FileTimes:
-    """Return the times of a file; `stated` is the time that a STAC catalogue states.
+    """Return the times of a file; `stated` is the time in a STAC catalogue.
 
-    The first of these that has times dates it: a fixed time, the pattern, the acquisition, the bands, the file's
-    metadata, DATETIME where the rule allows it, and the stated time. A text that looks like a time but is impossible or
-    ambiguous becomes a warning. Raises CatalogueError for a rule that cannot work.
+    They come from the first of these that has times: a fixed time, the pattern, the acquisition, the bands, the
+    metadata of the file, DATETIME if the rule allows it, and the stated time. An impossible or ambiguous time becomes a
+    warning. Raises CatalogueError for an invalid rule.
     """
     zone = _zone(rule.time_zone)
     warnings = [*tags.warnings]
@@ -75,7 +75,7 @@ def date_file(
 
 
 def _interval(times: Sequence[datetime]) -> timedelta | None:
-    """Return the step between three or more ascending times; None where it varies or there are fewer."""
+    """Return the step between three or more ascending times; None if it varies or there are fewer."""
     steps = {after - before for before, after in pairwise(times)}
     return steps.pop() if len(times) >= 3 and len(steps) == 1 else None
 
@@ -138,7 +138,7 @@ def _time_by_pattern(
 
 
 def text_to_search(pattern: re.Pattern[str], path: Path) -> str:
-    """Return the name of the file where the pattern matches it, otherwise the whole path."""
+    """Return the name of the file if the pattern matches it, otherwise the whole path."""
     return path.name if pattern.search(path.name) else str(path)
 
 
@@ -149,4 +149,4 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
-        raise CatalogueError(f"there is no time zone {name!r}; use a name of the IANA") from error
+        raise CatalogueError(f"there is no time zone {name!r}; use an IANA name") from error

@@ -1,4 +1,4 @@
-"""A child process that runs one of our modules, and the connection to it."""
+"""Starts a child process that runs one of our modules, with a connection to it."""
 
 import os
 import signal
@@ -17,14 +17,17 @@ DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
 
 class ChildProcess:
-    """A process that ends when the connection closes, as it does when this process ends."""
+    """A process that ends when the connection closes, so also when this process ends."""
 
     def __init__(self, module: str, *descriptors: int) -> None:
-        """Start the module with the numbers of its end of the connection and of open files. Raises TransientError."""
+        """Start the module; its arguments are the descriptors of its connection and of open files.
+
+        Raises TransientError.
+        """
         self.last_line = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # Ctrl-C is for this process only, also before the child has its own process group.
+        # Only this process handles Ctrl-C, even before the child has its own process group.
         passed = [its_end.fileno(), *descriptors]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -46,21 +49,21 @@ class ChildProcess:
             its_end.close()
 
     def kill(self) -> None:
-        """Kill the process; `end` is still needed."""
+        """Kill the process; `end` must still be called."""
         self._process.kill()
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def send(self, message: object) -> None:
-        """Send a message. That the process has ended shows when its answer is received."""
+        """Send a message. If the process has ended, only receiving its answer raises an error."""
         with suppress(BrokenPipeError):
             self.connection.send(message)
 
     def end(self, patience: float) -> int:
-        """Return the process's exit status, as subprocess does; kill it after `patience` seconds."""
+        """Wait for the process, kill it after `patience` seconds, and return its exit status as subprocess does."""
         self.connection.close()
         try:
             status = self._process.wait(patience)
@@ -76,9 +79,9 @@ class ChildProcess:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment of workers, in which they find this package and use one thread for algebra.
+    """Return the environment of workers: they find this package, and linear algebra uses one thread.
 
-    No variable tells GDAL or PROJ what to open or to load, except where their own data are.
+    It has no variables that make GDAL or PROJ open or load anything, except those with the paths of their own data.
     """
     root = Path(pipeline.__file__).parents[1]
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]

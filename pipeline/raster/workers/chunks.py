@@ -8,10 +8,10 @@ from pipeline.storage import StoredFile
 Chunk = Sequence[StoredFile]
 
 MAX_FILES_IN_CHUNK = 32
-"""Enough to make up for the milliseconds that Dask takes for a task."""
+"""Maximum number of files in a chunk; enough to compensate for the milliseconds that Dask takes for a task."""
 
 CHUNKS_IN_BATCH = 16
-"""Chunks for each reader that are divided at a time, so that memory stays bounded."""
+"""Chunks for each reader that are prepared at a time, so that memory stays bounded."""
 
 
 def split_into_batches(files: Iterable[StoredFile], readers: int) -> Iterator[Chunk]:

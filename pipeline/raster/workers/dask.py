@@ -28,11 +28,11 @@ from pipeline.storage import StoredFile, rejection
 
 T = TypeVar("T")
 Convert = Callable[[RasterFile], T]
-"""Makes of a raster what a worker sends, as in `ProcessReader`."""
+"""Converts a raster to the value that a worker sends, as in `ProcessReader`."""
 Outcomes = list[T | Rejection]
 
 CHUNKS_AHEAD_PER_THREAD = 4
-"""Chunks for each thread of the cluster that are being read or wait."""
+"""Chunks for each thread of the cluster that are being read or are waiting."""
 
 SECONDS_TO_CONNECT = 20
 
@@ -42,16 +42,14 @@ SECONDS_WITHOUT_WORKERS = 60
 UNREACHABLE_CODES = ("not_found", "permission_denied")
 """Codes of files that another machine may be able to read."""
 
-SAME_VERSIONS_ADVICE = (
-    "give every machine the same checkout and lock file, and start its workers anew"
-)
+SAME_VERSIONS_ADVICE = "give every machine the same checkout and lock file, and restart its workers"
 
 
 @contextmanager
 def connect_to_cluster(address: str, convert: Convert[T]) -> Iterator["DaskReader[T]"]:
     """Yield a reader on the cluster whose scheduler is at `address`, such as tcp://10.0.0.5:8786.
 
-    Raises CatalogueError for an address that is not one, TransientError where no scheduler answers.
+    Raises CatalogueError for an invalid address, TransientError if no scheduler answers.
     """
     _require_listener(address)
     # Errors become one sentence of ours.
@@ -61,7 +59,7 @@ def connect_to_cluster(address: str, convert: Convert[T]) -> Iterator["DaskReade
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except TypeError as error:
         raise CatalogueError(
-            f"{address} needs certificates; name them in Dask's configuration, below distributed.comm.tls"
+            f"{address} needs certificates; set them in Dask's configuration, below distributed.comm.tls"
         ) from error
     except (OSError, ImportError) as error:
         raise _no_answer(address) from error
@@ -70,7 +68,7 @@ def connect_to_cluster(address: str, convert: Convert[T]) -> Iterator["DaskReade
 
 
 class DaskReader(Generic[T]):
-    """Reads files on a cluster."""
+    """Reads files on a Dask cluster."""
 
     def __init__(
         self,
@@ -85,10 +83,10 @@ class DaskReader(Generic[T]):
         self._local_processes = local_processes
 
     def read(self, files: Iterable[StoredFile], options: FileOptions) -> Iterator[T | Rejection]:
-        """Yield the outcomes of `ProcessReader.read`; a file that ends worker after worker is `unreadable`.
+        """Yield the outcomes of `ProcessReader.read`; a file that ends several workers is rejected as `unreadable`.
 
-        Raises TransientError where the scheduler or all workers have ended, CatalogueError where workers have another
-        version of this package or cannot read what this machine can.
+        Raises TransientError if the scheduler or all workers have ended, CatalogueError if workers have another version
+        of this package or cannot read files that this machine can read.
         """
         source = iter(files)
         first = [*islice(source, 1)]
@@ -107,7 +105,7 @@ class DaskReader(Generic[T]):
             try:
                 yield from self._outcomes(chunk, future, options)
             except KilledWorker:
-                # Dask blames all chunks of a worker that ends. So each file is read while nothing else is under way.
+                # Dask blames all chunks of a worker that ends. So each file is read alone on the cluster.
                 for _, other in sent:
                     self._wait_for_error(other)
                 yield from (self._read_alone(file, options) for file in chunk)
@@ -117,12 +115,12 @@ class DaskReader(Generic[T]):
             (outcome,) = self._outcomes([file], self._send([file], options), options)
         except KilledWorker as error:
             deaths = error.allowed_failures + 1
-            sentence = f"reading it ends the Dask worker that tries ({deaths} did); write it again"
+            sentence = f"reading it crashes the Dask workers ({deaths} of them); write it again"
             return rejection(file, Unreadable(sentence))
         return outcome
 
     def _send(self, chunk: Chunk, options: FileOptions) -> Future[Outcomes[T]]:
-        # Impure: a file that changed must not get an outcome that Dask remembers.
+        # pure=False: a file that changed must not get an outcome that Dask cached.
         return self._client.submit(
             pickle.loads, pickle.dumps(_Call(chunk, options, self._convert)), pure=False
         )
@@ -130,7 +128,7 @@ class DaskReader(Generic[T]):
     def _outcomes(
         self, chunk: Chunk, future: Future[Outcomes[T]], options: FileOptions
     ) -> Outcomes[T]:
-        """Wait for the outcomes of a chunk. Raises KilledWorker where it ended workers."""
+        """Wait for the outcomes of a chunk. Raises KilledWorker if the chunk crashed workers."""
         error = self._wait_for_error(future)
         if isinstance(error, ImportError):
             raise CatalogueError(
@@ -153,12 +151,12 @@ class DaskReader(Generic[T]):
         if not isinstance(local, Rejection) or local.code != remote.code:
             raise CatalogueError(
                 f"a worker of the Dask scheduler at {self._address} cannot read {file.uri} "
-                f"({remote.message}), while this machine can; give every machine the same files "
+                f"({remote.message}), but this machine can; give every machine the same files "
                 "at the same paths"
             )
 
     def _wait_for_error(self, future: Future[Outcomes[T]]) -> BaseException | None:
-        """Wait for a chunk, and return the error that it ended with."""
+        """Wait for a chunk, and return its error, or None."""
         while True:
             try:
                 with self._translate_errors():
@@ -168,7 +166,7 @@ class DaskReader(Generic[T]):
                 self._threads()
 
     def _threads(self) -> int:
-        """Return how many chunks the cluster reads at once; wait for a first worker."""
+        """Return how many chunks the cluster reads at once; wait for the first worker."""
         try:
             with self._translate_errors():
                 if not self._client.nthreads():
@@ -183,17 +181,17 @@ class DaskReader(Generic[T]):
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except TimeoutError:  # a kind of OSError
+        except TimeoutError:  # it is a subclass of OSError
             raise
         except (CancelledError, OSError) as error:
             raise _no_answer(self._address) from error
 
 
 class _Call:
-    """An object whose unpickling calls `read_chunk`.
+    """An object that calls `read_chunk` when it is unpickled.
 
-    So the scheduler does not need this package, and a worker without it answers with an error. A message that a worker
-    cannot decode would end it.
+    So the scheduler does not need this package, and a worker without it answers with an error. A worker would end if it
+    could not decode a message.
     """
 
     def __init__(self, chunk: Chunk, options: FileOptions, convert: Convert[Any]) -> None:
@@ -206,13 +204,13 @@ class _Call:
 def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes[Any]:
     """Read a pickled chunk with its options; runs on a Dask worker.
 
-    Raises CatalogueError where the worker has other versions, before it unpickles anything.
+    Raises CatalogueError if the worker has other versions; it checks this before it unpickles anything.
     """
     own_versions = package_versions()
     for name, wanted in versions.items():
         if own_versions.get(name) != wanted:
             raise CatalogueError(
-                f"the Dask worker on {socket.gethostname()} has {name} {own_versions.get(name)}, and not "
+                f"the Dask worker on {socket.gethostname()} has {name} {own_versions.get(name)} instead of "
                 f"{wanted}; {SAME_VERSIONS_ADVICE}"
             )
     chunk, options, convert = pickle.loads(job)  # noqa: S301 - who reaches a worker can run programs anyway
@@ -221,14 +219,14 @@ def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes[Any]:
 
 @cache
 def _processes(convert: Convert[T]) -> ReusedProcesses[T]:
-    """Return processes of a Dask worker, which are kept for later chunks and runs."""
+    """Return the reading processes of a Dask worker; they are kept for later chunks and runs."""
     processes = ReusedProcesses(convert)
     atexit.register(processes.close)
     return processes
 
 
 def _require_listener(address: str) -> None:
-    """Raise TransientError unless a server listens: Dask's client would try for long, and leave a thread behind."""
+    """Raise TransientError unless a server listens; Dask's client would try for long and leave a thread behind."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port
@@ -246,5 +244,5 @@ def _require_listener(address: str) -> None:
 
 def _no_answer(address: str) -> TransientError:
     return TransientError(
-        f"the Dask scheduler at {address} does not answer; try again when it runs"
+        f"the Dask scheduler at {address} does not answer; start it and try again"
     )

@@ -1,4 +1,4 @@
-"""Reads many GeoTIFFs in worker processes, which may hang or crash without harm to the rest."""
+"""Reads many GeoTIFFs in worker processes, so that a hang or crash affects only one file."""
 
 import os
 import signal
@@ -25,16 +25,16 @@ from pipeline.raster.workers.position import Position, open_shared_memory
 from pipeline.storage import StoredFile, rejection
 
 MAX_FILES_IN_WORKER = 128
-"""Files that a worker has at once: it waits once for a bucket, and reads on while its caller is busy."""
+"""Maximum number of files of a worker; it fetches them from a bucket together, and reads while its caller is busy."""
 
 MAX_FILES_AHEAD = 4 * MAX_FILES_IN_WORKER
-"""Files for each worker that are ahead of the one whose outcome is due next."""
+"""Maximum number of files for each worker that are ahead of the next outcome."""
 
 MAX_FAILED_STARTS = 3
-"""Processes that may end before they are ready."""
+"""Maximum number of processes that may end before they are ready."""
 
 GRACE_SECONDS = 5.0
-"""A worker that does not stop itself in time is killed after so many seconds more."""
+"""A worker that exceeds its time limit is killed after this many more seconds."""
 
 SECONDS_TO_START = 60
 
@@ -46,10 +46,10 @@ T = TypeVar("T")
 
 
 class ProcessReader(Generic[T]):
-    """Worker processes that start when they are needed, and stay for the next reading.
+    """Worker processes that start when they are needed, and are kept for the next reading.
 
-    They send what `convert` makes of each raster, a function that can be pickled. So this process need not import the
-    libraries that a raster needs.
+    They send the result of `convert`, a picklable function, for each raster. So this process need not import the raster
+    libraries.
     """
 
     def __init__(self, workers: int, convert: Callable[[RasterFile], T]) -> None:
@@ -58,7 +58,7 @@ class ProcessReader(Generic[T]):
         self._convert = convert
         self._workers: list[_Worker] = []
         self._unfinished: deque[list[_Task]] = deque()
-        """Tasks of workers that ended; those of a list are read together."""
+        """Tasks of workers that ended; the tasks of a list are read together."""
         self._files_at_once = 1
         self._failed_starts = 0
 
@@ -70,11 +70,11 @@ class ProcessReader(Generic[T]):
             worker.end(patience=0)
 
     def start(self) -> None:
-        """Start the processes now; they import their libraries while this process does something else."""
+        """Start the processes now, so that they import their libraries while this process does other work."""
         self._workers += [_Worker(self._convert) for _ in range(self._size - len(self._workers))]
 
     def wait_until_ready(self) -> None:
-        """Start the processes and wait until they can read. One that fails is left for `read` to find."""
+        """Start the processes and wait until they are ready; `read` handles a process that fails."""
         self.start()
         for worker in self._workers:
             with suppress(EOFError, OSError):
@@ -89,10 +89,10 @@ class ProcessReader(Generic[T]):
     ) -> Iterator[T | Rejection]:
         """Yield the outcome of `read` for each file, in order; rejections among the files pass through.
 
-        Lazy: only some hundred files for each worker are ahead. A file that takes longer than its budget is rejected
-        as `timeout`, and one that twice ends the process that reads it as `unreadable`. `progress` is called a few
-        times a second while pixels are read for statistics. An unfinished reading ends when the next begins. Raises
-        CatalogueError for a time rule that cannot work, TransientError where no worker starts.
+        It is lazy: only some hundred files for each worker are ahead. A file that exceeds its time limit is rejected as
+        `timeout`, and one that crashes its process twice as `unreadable`. `progress` is called a few times a second
+        while pixels are read for statistics. A new reading ends an unfinished one. Raises CatalogueError for an invalid
+        time rule, TransientError if no worker starts.
         """
         self._end_busy_workers()
         source = (
@@ -124,7 +124,7 @@ class ProcessReader(Generic[T]):
     def _assign_tasks(
         self, source: "Iterator[_Task | Rejection]", due: "deque[_Task | Rejection]"
     ) -> None:
-        """Give tasks to idle workers, and start workers while there are fewer than wanted."""
+        """Give tasks to idle workers, and start workers up to the requested number."""
         idle = [worker for worker in self._workers if not worker.tasks]
         while idle or len(self._workers) < self._size:
             tasks = self._next_tasks(source, due)
@@ -134,7 +134,7 @@ class ProcessReader(Generic[T]):
                 idle.append(_Worker(self._convert))
                 self._workers.append(idle[0])
             idle.pop().assign(tasks)
-            # Statistics take long: such files are assigned one by one.
+            # Statistics take long, so files with statistics are assigned one by one.
             if not tasks[-1].options.statistics:
                 self._files_at_once = min(2 * self._files_at_once, MAX_FILES_IN_WORKER)
 
@@ -170,17 +170,19 @@ class ProcessReader(Generic[T]):
                 self._remove(worker, timed_out=True)
 
     def _remove(self, worker: "_Worker", *, timed_out: bool) -> None:
-        """Remove a worker that ended, and decide about the file that it was at; its other files are read again."""
+        """Remove a worker that ended, and decide about the file that it was reading; its other files are read again."""
         self._workers.remove(worker)
         remove_dead_folders()
         suspects: list[_Task] = []
         if worker.ready:
             suspects = worker.suspects()
         else:
-            # No file is at fault where a process ends before it reads.
+            # If a process ends before it is ready, no file caused it.
             self._failed_starts += 1
             if self._failed_starts > MAX_FAILED_STARTS:
-                raise TransientError(f"no process to read files starts: {worker.last_line}")
+                raise TransientError(
+                    f"the processes that read files do not start: {worker.last_line}"
+                )
         if others := [task for task in worker.tasks if task not in suspects]:
             self._unfinished.append(others)
         for task in suspects:
@@ -191,19 +193,19 @@ class ProcessReader(Generic[T]):
 
 
 def _judge(task: "_Task", last_line: str, *, timed_out: bool) -> None:
-    """Reject a file that took too long, or that ended a process for the second time."""
+    """Reject a file that took too long, or that crashed a process for the second time."""
     if timed_out:
         seconds = task.options.budget.seconds
-        error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
+        error = TimedOut(f"reading takes more than {seconds:g} s; raise the time limit")
         task.outcome = rejection(task.file, error)
-    elif task.crashes > 1:  # once may be chance, such as a lack of memory
-        sentence = f"reading it ends the process ({last_line}); write it again"
+    elif task.crashes > 1:  # a single crash may be chance, such as a lack of memory
+        sentence = f"reading it crashes the process ({last_line}); write it again"
         task.outcome = rejection(task.file, Unreadable(sentence))
 
 
 @dataclass(eq=False)
 class _Task:
-    """A file that is to be read."""
+    """A file to read."""
 
     file: StoredFile
     options: ReadOptions
@@ -212,7 +214,7 @@ class _Task:
 
 
 class _Worker(ChildProcess):
-    """A process that reads a chunk of files at once, and its tasks."""
+    """A process that reads one chunk of files at a time, with its tasks."""
 
     def __init__(self, convert: Callable[[RasterFile], Any]) -> None:
         self.tasks: list[_Task] = []
@@ -234,7 +236,7 @@ class _Worker(ChildProcess):
         self.send([(task.file, task.options) for task in tasks])
 
     def receive(self, progress: ShowProgress) -> None:
-        """Receive the outcomes that have arrived. Raises EOFError or OSError where the process ended."""
+        """Receive the outcomes that have arrived. Raises EOFError or OSError if the process ended."""
         while self.connection.poll():
             message = self.connection.recv()
             self._last_message = time.monotonic()
@@ -250,12 +252,12 @@ class _Worker(ChildProcess):
                     task.outcome = outcome
 
     def suspects(self) -> list[_Task]:
-        """Return the task that the process was at when it ended; all while it had no single one at work."""
+        """Return the task that the process was reading when it ended; all tasks if it was not reading a single file."""
         index = self._position.read()
         return self.tasks if index is None else [self.tasks[index]]
 
     def is_overdue(self) -> bool:
-        """Return whether it should have stopped itself by now."""
+        """Return whether it has exceeded its time limit."""
         limit = self.tasks[0].options.budget.seconds + GRACE_SECONDS
         return self.ready and time.monotonic() - self._last_message > limit
 

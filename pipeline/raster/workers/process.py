@@ -1,4 +1,4 @@
-"""The program of a worker process: it reads the chunks of files that it is sent, and sends the outcomes of each."""
+"""The program of a worker process: it receives chunks of files, reads them, and sends the outcomes."""
 
 import gc
 import signal
@@ -19,19 +19,19 @@ from pipeline.raster.workers.position import Position
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 FEW_COLLECTIONS = 100_000
-"""Objects between two collections. Reading makes no cycles, and looking for them takes a twelfth of its time."""
+"""Threshold of the garbage collector; reading creates no cycles, and searching for them took a twelfth of the time."""
 SECONDS_BETWEEN_PROGRESS = 0.2
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 REQUESTS_AT_ONCE = 64
-"""Requests to object storage that one process waits for."""
+"""Maximum number of simultaneous requests to object storage of one process."""
 
 _Task = tuple[StoredFile, ReadOptions]
 _Convert = Callable[[RasterFile], Any]
-"""Makes of a raster what is sent."""
+"""Converts a raster to the value that is sent."""
 
 
 def serve(connection: Connection, position: Position) -> None:
-    """Send None when ready, then read chunks of files until the other side has ended."""
+    """Send None when ready, then read chunks of files until the caller has ended."""
     timer = _Timer(connection, position)
     try:
         convert: _Convert = connection.recv()
@@ -44,7 +44,7 @@ def serve(connection: Connection, position: Position) -> None:
 
 
 def _range_reader(tasks: list[_Task]) -> RangeReader | None:
-    """Fetch the first bytes of objects side by side: a bucket answers slowly, but many requests at once."""
+    """Fetch the first bytes of objects in parallel, because a bucket is slow but serves many requests at once."""
     objects = [file for file, _ in tasks if file.is_remote]
     seconds = tasks[0][1].budget.seconds
     return PrefetchingRangeReader(seconds, objects, _threads()) if objects else None
@@ -58,7 +58,7 @@ def _threads() -> ThreadPoolExecutor:
 def _outcomes(
     timer: "_Timer", tasks: list[_Task], convert: _Convert
 ) -> list[Any | Rejection] | RastersourcesError:
-    """Return what became of each file; an error that is not a file's is returned for the other side to raise."""
+    """Return the outcome of each file; return an error that no file caused, so that the caller can raise it."""
     files, options = zip(*tasks, strict=True)
     try:
         outcomes: list[Any] = read_files(files, options, _range_reader(tasks), timer.start)
@@ -76,7 +76,7 @@ def _outcomes(
 def _finish(
     timer: "_Timer", file: StoredFile, options: ReadOptions, raster: RasterFile, convert: _Convert
 ) -> Any | Rejection:
-    """Return what is sent of a raster, with the statistics that are wanted."""
+    """Return the value to send for a raster, with the requested statistics."""
     try:
         if options.statistics:
             raster = add_statistics(file, raster, options, timer.send_progress)
@@ -86,9 +86,9 @@ def _finish(
 
 
 class _Timer:
-    """An alarm that ends the process where a file takes too long, and is reset while pixels are read.
+    """An alarm that ends the process if a file takes too long; reading pixels resets it.
 
-    The other side hears of it from time to time that the process is not stuck.
+    It regularly sends the progress to the caller, to show that the process is not stuck.
     """
 
     def __init__(self, connection: Connection, position: Position) -> None:
@@ -97,7 +97,7 @@ class _Timer:
         self._last_message = monotonic()
 
     def start(self, options: ReadOptions, index: int | None) -> None:
-        """Give a step of the work its time, on the file with this index or on several files together."""
+        """Start the time limit of a step, for the file with this index or for several files together (None)."""
         self._position.write(index)
         self._seconds = options.budget.seconds
         self._reset()

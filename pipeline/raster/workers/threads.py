@@ -1,7 +1,7 @@
-"""Reads files chunk by chunk with threads that have a worker process each.
+"""Reads files chunk by chunk with threads; each thread has a worker process.
 
-GDAL and PROJ work in these processes only: threads that share PROJ crash, and gain nothing, as Python is busy while a
-header is read.
+GDAL and PROJ run only in these processes: threads that share PROJ crash, and they would not be faster, because Python
+holds its lock while it reads a header.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class ReusedProcesses(Generic[T]):
-    """A worker process for each chunk that is being read, kept for later chunks."""
+    """A worker process for each chunk that is being read; the processes are kept for later chunks."""
 
     def __init__(self, convert: Callable[[RasterFile], T]) -> None:
         self._convert = convert
@@ -50,7 +50,7 @@ class ReusedProcesses(Generic[T]):
 
 
 class ThreadReader(Generic[T]):
-    """Threads that each read one chunk after the other in a worker process."""
+    """Threads that read one chunk after the other, each in its worker process."""
 
     def __init__(self, threads: int, convert: Callable[[RasterFile], T]) -> None:
         self._threads = threads

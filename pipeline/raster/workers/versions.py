@@ -1,4 +1,4 @@
-"""The versions of what the outcome of reading a file depends on; machines that read together compare them."""
+"""The versions of packages on which the outcome of reading depends; machines that read together compare them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import pipeline
 
 @cache
 def package_versions() -> Mapping[str, str]:
-    """Return name -> version; for this package a digest of its modules, as they were at the first call."""
+    """Return name -> version; for this package it is a digest of its modules at the first call."""
     digest = hashlib.sha256()
     root = Path(pipeline.__file__).parent
     for module in sorted(root.rglob("*.py")):

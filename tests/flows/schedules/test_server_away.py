@@ -21,7 +21,9 @@ from tests.support.factory import write_raster
 from tests.support.ports import free_port
 from tests.support.prefect_server import SERVER_VARIABLES, Prefect, add_database
 
-SENTENCE = "rastersources: Prefect's server does not answer at {}; start it, then run the command again"
+SENTENCE = (
+    "rastersources: Prefect's server does not answer at {}; start it, then run the command again"
+)
 CONFIG = '[[source]]\nid = "away"\nfiles = "*.tif"\norganisation = "Owner"\n'
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
