@@ -1,6 +1,6 @@
-"""The settings, from `RASTERSOURCES_*` variables of the environment. Only entry points read them.
+"""Reads the settings from the environment variables `RASTERSOURCES_*`. Only entry points use them.
 
-They do not use pydantic, because its import takes longer than most commands run.
+This module does not use pydantic, because importing it takes longer than most commands.
 """
 
 import os
@@ -21,14 +21,14 @@ PREFIX = "RASTERSOURCES_"
 API_PORT = 8000
 
 WEB_SERVER = r"https?://(?:\[[0-9a-fA-F:.]+\]|[^/:\[\]]+)(?::\d+)?(?=[/:]|$)"
-"""A regular expression."""
+"""A regular expression for scheme, host and port of a web server."""
 
 Runner = Literal["processes", "threads", "dask"]
 CRSPolicy = Literal["lizard", "best-available"]
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return a parser of whole numbers within limits."""
+    """Return a parser for integers within limits."""
     limits = f"of {least} or more" if most is None else f"from {least} to {most}"
 
     def parse(text: str) -> int:
@@ -41,7 +41,7 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def positive_number(text: str) -> float:
-    """Return a number above zero."""
+    """Parse a number above zero. Raises ValueError."""
     with suppress(ValueError):
         if (number := float(text)) > 0:
             return number
@@ -49,7 +49,7 @@ def positive_number(text: str) -> float:
 
 
 def true_or_false(text: str) -> bool:
-    """Return a boolean."""
+    """Parse a boolean. Raises ValueError."""
     for value, names in ((True, ("true", "1", "yes", "on")), (False, ("false", "0", "no", "off"))):
         if text.lower() in names:
             return value
@@ -57,7 +57,7 @@ def true_or_false(text: str) -> bool:
 
 
 def choice(names: Any) -> Callable[[str], str]:
-    """Return a parser of the names of a Literal."""
+    """Return a parser for the names of a Literal."""
 
     def parse(text: str) -> str:
         if text not in get_args(names):
@@ -68,7 +68,7 @@ def choice(names: Any) -> Callable[[str], str]:
 
 
 def split_paths(text: str) -> tuple[str, ...]:
-    """Split a text at colons, as PATH is, but not at those of URLs."""
+    """Split a text at colons, like PATH, but not at the colons in URLs."""
     parts = re.findall(rf"{WEB_SERVER}[^:]*|https?://|[a-z0-9]+://[^:]*|[^:]+", text)
     for part in parts:
         if part.startswith(("http://", "https://")) and not re.match(WEB_SERVER, part):
@@ -89,7 +89,7 @@ def check_public_url(text: str) -> str:
 
 
 def check_tile_url(text: str) -> str:
-    """Require the URL of map tiles, with a place for each coordinate."""
+    """Require the URL of map tiles, with a placeholder for each coordinate."""
     if not re.fullmatch(r"https?://[^/?#\s'\";,]+/\S*", text) or not all(
         place in text for place in ("{z}", "{x}", "{y}")
     ):
@@ -98,7 +98,7 @@ def check_tile_url(text: str) -> str:
 
 
 def split_mapping(text: str) -> tuple[tuple[str, str], ...]:
-    """Split a text into pairs such as s3://bucket/=https://example.org/, between spaces."""
+    """Split a text at spaces into pairs such as s3://bucket/=https://example.org/."""
     pairs = [word.split("=", 1) for word in text.split()]
     for pair in pairs:
         if len(pair) < 2 or not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url) for url in pair):
@@ -107,7 +107,7 @@ def split_mapping(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def check_networks(text: str) -> tuple[str, ...]:
-    """Split a text into addresses, and networks such as 10.0.0.0/8."""
+    """Split a text into addresses and networks, such as 10.0.0.0/8."""
     for network in text.split():
         ip_network(network)
     return split_words(text)
@@ -115,7 +115,7 @@ def check_networks(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is the variable `RASTERSOURCES_` plus its name in capitals."""
+    """The settings; the variable of a field is `RASTERSOURCES_` plus its name in capitals."""
 
     home: Annotated[Path | None, Path] = None
     """Folder of the private cluster, logs, uploads, Prefect's files and its password (`prefect-password`). None:
@@ -125,15 +125,15 @@ class Settings:
     cluster."""
     prepare: Annotated[bool, true_or_false] = True
     """Whether statements may be prepared in the database; `false` for a transaction pooler. Poolers are usually
-    recognised without it; see docs/database.md#poolers."""
+    detected without it; see docs/database.md#poolers."""
     host: str = "127.0.0.1"
-    """Address at which the API listens."""
+    """Address on which the API listens."""
     port: Annotated[int | None, whole_number(1, 65535)] = None
-    """Port of the API. None: 8000, or the next one that is free."""
+    """Port of the API. None: the first free port from 8000."""
     prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
-    """Port of the Prefect server that `up` and `flow schedule` start. None: 4200, or the next one that is free."""
+    """Port of the Prefect server that `up` and `flow schedule` start. None: the first free port from 4200."""
     prefect_pages: Annotated[str | None, check_public_url] = None
-    """Address of Prefect's pages, to which pages of runs link; see docs/pages.md#ingestion. None: those of `up`, or of
+    """URL of Prefect's pages, to which pages of runs link; see docs/pages.md#ingestion. None: those of `up`, or of
     `PREFECT_API_URL`."""
     sources_toml: Annotated[Path | None, Path] = None
     """The sources.toml whose schedules the pages show; see docs/pages.md#ingestion. None: in `up` that of `--config`,
@@ -141,9 +141,9 @@ class Settings:
     base_url: Annotated[str | None, check_public_url] = None
     """Public base URL of hyperlinks, such as `https://example.org/rasters`. None: that of the request."""
     api_workers: Annotated[int | None, whole_number(1, 64)] = None
-    """Number of processes that serve the API; see docs/api.md#operate. None: as many as there are cores."""
+    """Number of processes that serve the API; see docs/api.md#operate. None: one for each core."""
     connections: Annotated[int, whole_number(6, 10_000)] = 60
-    """Largest number of connections to the database of all processes of the API together, at least 6 for each; see
+    """Maximum number of connections to the database of all processes of the API together, at least 6 for each; see
     docs/api.md#operate."""
     workers: Annotated[int, whole_number(1, 256)] = 2
     """Number of processes that read files."""
@@ -159,79 +159,79 @@ class Settings:
     list, objects are rejected (`not_allowed`). Empty: all folders and buckets. Files of a web server are read only if
     the list names it, as in `/:s3://:https://example.org/maps/`; see docs/security.md#web-servers."""
     crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
-    """`lizard`: pinned coordinate operations, no grids; `best-available`: with the installed grids; see
+    """`lizard`: pinned coordinate operations without grid files; `best-available`: also with installed grid files; see
     docs/metadata.md#coordinate-operation."""
     file_seconds: Annotated[float, positive_number] = 20.0
-    """Seconds that reading one file may take."""
+    """Maximum seconds for reading one file."""
     max_header_bytes: Annotated[int, whole_number(1)] = 64 * 2**20
-    """Bytes of one file's header that are read at most; beyond this and the next four limits a file is rejected
+    """Maximum bytes that are read of the header of one file; a file beyond this or the next four limits is rejected
     (`over_budget`)."""
     max_tag_bytes: Annotated[int, whole_number(1)] = 16 * 2**20
-    """Bytes of one tag."""
+    """Maximum bytes of one tag."""
     max_ifds: Annotated[int, whole_number(1)] = 1_000
-    """Images and overviews in one file."""
+    """Maximum images and overviews in one file."""
     max_bands: Annotated[int, whole_number(1)] = 10_000
-    """Bands of one file."""
+    """Maximum bands of one file."""
     max_pixels: Annotated[int, whole_number(1)] = 10**14
-    """Pixels of one file: width times height."""
+    """Maximum pixels of one file: width times height."""
     max_statistics_pixels: Annotated[int, whole_number(1)] = 4 * 10**9
-    """Pixels of one file that `inspect --stats` reads at most."""
+    """Maximum pixels of one file that `inspect --stats` reads."""
     max_block_bytes: Annotated[int, whole_number(1)] = 256 * 2**20
-    """Bytes of one unpacked strip or tile that `inspect --stats` reads at most."""
+    """Maximum bytes of one decompressed strip or tile that `inspect --stats` reads."""
     pixel_seconds: Annotated[float, positive_number] = 20.0
-    """Seconds for one picture, statistics or window of data that the API answers at once; see docs/pictures.md."""
+    """Maximum seconds for one picture, statistics or window of data that the API sends; see docs/pictures.md."""
     pixel_requests: Annotated[int, whole_number(1, 10_000)] = 64
-    """Requests for pixels that the API has at once."""
+    """Maximum simultaneous requests for pixels to the API."""
     read_pixels: Annotated[int, whole_number(1)] = 500_000_000
-    """Pixels of the files that are read at most for one picture or window of data, in whole blocks."""
+    """Maximum pixels that are read of files for one picture or window of data, in whole blocks."""
     picture_files: Annotated[int, whole_number(1, 100_000)] = 2000
-    """Files that are read at most for one picture or window of data."""
+    """Maximum files that are read for one picture or window of data."""
     data_pixels: Annotated[int, whole_number(1)] = 25_000_000
-    """Pixels of the largest window of data that the API answers at once."""
+    """Maximum pixels of a window of data that the API sends at once."""
     task_pixels: Annotated[int, whole_number(1)] = 1_000_000_000
-    """Pixels of the largest window of data that is written for a task (parameter `async`)."""
+    """Maximum pixels of a window of data that is written for a task (parameter `async`)."""
     task_seconds: Annotated[float, positive_number] = 600.0
-    """Seconds for a window of data that is written for a task."""
+    """Maximum seconds for writing a window of data for a task."""
     gcp_residual_pixels: Annotated[float, positive_number] = 2.0
-    """Largest root-mean-square residual of a fit to ground control points, in pixels; beyond it a file is rejected
+    """Maximum root-mean-square residual of a fit to ground control points, in pixels; a file beyond it is rejected
     (`gcp_residual`)."""
     uploads: str | None = None
-    """Folder or `s3://bucket/prefix` of uploaded files. It holds nothing else and belongs to one catalogue; see
+    """Folder or `s3://bucket/prefix` of uploaded files. It must contain nothing else and belongs to one catalogue; see
     docs/uploads.md#whose-a-file-is. None: `uploads` in the home folder."""
     upload_bytes: Annotated[int, whole_number(1)] = 10 * 2**30
-    """Bytes of the largest file that may be uploaded."""
+    """Maximum bytes of an uploaded file."""
     upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
-    """Bytes that uploads leave free on the disk of their folder; with less left they get 507, see
+    """Bytes that uploads must leave free on the disk of their folder; an upload that needs them gets 507, see
     docs/uploads.md#limits. Ignored for a bucket."""
     stac_document_bytes: Annotated[int, whole_number(1)] = 32 * 2**20
-    """Bytes of the largest JSON document of a STAC catalogue that is imported; larger ones are left out."""
+    """Maximum bytes of a JSON document of an imported STAC catalogue; larger documents are left out."""
     run_days: Annotated[int, whole_number(1)] = 400
     """Days for which a server keeps the rows of runs; see docs/syncing.md#runs."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0
-    """Seconds that one query of the API may take."""
+    """Maximum seconds for one query of the API."""
     list_rows: Annotated[int, whole_number(1)] = 1_000_000
-    """Raster sources that the API sends at most as GeoJSON, CSV or GeoParquet; see docs/api.md#all-rows-at-once."""
+    """Maximum raster sources that the API sends as GeoJSON, CSV or GeoParquet; see docs/api.md#all-rows-at-once."""
     list_seconds: Annotated[float, positive_number] = 600.0
-    """Seconds that sending them may take; after that the connection breaks."""
+    """Maximum seconds for sending them; after that the connection is closed."""
     body_bytes: Annotated[int, whole_number(1)] = 2**20
-    """Bytes of the largest JSON body of a request."""
+    """Maximum bytes of a JSON body of a request."""
     clients: Annotated[int, whole_number(1, 100_000)] = 500
-    """Largest number of simultaneous client connections, to all processes together; see docs/api.md#operate."""
+    """Maximum number of simultaneous client connections to all processes together; see docs/api.md#operate."""
     cors_origins: Annotated[tuple[str, ...], split_words] = ()
     """Origins whose pages may call the API with a key, never with a session; separated by spaces, `*` for all.
     Empty: none."""
     asset_urls: Annotated[tuple[tuple[str, str], ...], split_mapping] = ()
-    """Where the STAC API offers files: pairs `PREFIX=URL`, separated by spaces, such as
-    `s3://rasters/=https://rasters.example.org/`. A prefix that stands for itself offers URIs as they are; see
-    docs/stac.md#where-the-files-are. Empty: only those who may write a source see where its files are."""
+    """Public URLs of files in the STAC API: pairs `PREFIX=URL`, separated by spaces, such as
+    `s3://rasters/=https://rasters.example.org/`. If prefix and URL are the same, URIs are published unchanged; see
+    docs/stac.md#where-the-files-are. Empty: only users who may write a source see the location of its files."""
     map_tiles: Annotated[str | None, check_tile_url] = None
-    """URL of tiles behind the maps of the pages, with `{z}`, `{x}` and `{y}` (web mercator); see
-    docs/pages.md#a-background-map. None: land outlines of our own, and no request leaves the machine."""
+    """URL of background tiles for the maps of the pages, with `{z}`, `{x}` and `{y}` (web mercator); see
+    docs/pages.md#a-background-map. None: land outlines that this server has, without requests to other servers."""
     map_attribution: str = ""
-    """Whom the maps name as the source of these tiles. Empty: nobody."""
+    """Attribution of these tiles on the maps. Empty: none."""
     proxies: Annotated[tuple[str, ...], check_networks] = ()
-    """Addresses and networks of trusted proxies, separated by spaces: they may name their clients; see
-    docs/how-to/nginx.md. Empty: none."""
+    """Addresses and networks of trusted proxies, separated by spaces; a trusted proxy may send the addresses of its
+    clients; see docs/how-to/nginx.md. Empty: none."""
 
 
 def pop_unknown_settings() -> list[str]:
@@ -245,7 +245,7 @@ def pop_unknown_settings() -> list[str]:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             (nearest,) = get_close_matches(name.upper(), known, 1, cutoff=0)
             sentences.append(
-                f"{name} is not a setting and is ignored; the nearest one is {nearest}"
+                f"{name} is not a setting and was ignored; the nearest one is {nearest}"
             )
             del os.environ[name]
     return sentences
@@ -262,7 +262,7 @@ def read_settings() -> Settings:
             try:
                 values[field] = parse(variables[name])
             except ValueError as error:
-                raise CatalogueError(f"{name} is not usable: {error}") from error
+                raise CatalogueError(f"{name} is invalid: {error}") from error
     return Settings(**values)
 
 

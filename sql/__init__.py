@@ -1,4 +1,4 @@
-"""The schema as it is now (`schema/`), its migrations and the named statements (`queries/`)."""
+"""The present schema (`schema/`), its migrations and the named statements (`queries/`)."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from alembic import op
 
 
 def execute(statements: str) -> None:
-    """Run SQL statements as they stand: on the driver's connection, where % and : have no meaning."""
+    """Run SQL statements unchanged, on the driver's connection, where % and : have no special meaning."""
     connection = op.get_bind().connection.driver_connection
     assert connection is not None
     connection.execute(statements)

@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations on the caller's connection, in the caller's transaction."""
+"""The entry point of Alembic: it runs the migrations on the caller's connection, in the caller's transaction."""
 
 from alembic import context
 

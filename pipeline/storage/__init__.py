@@ -1,4 +1,4 @@
-"""Raster files in folders, in buckets and on web servers: listing them, reading ranges, storing uploads."""
+"""Lists and reads raster files in folders, in buckets and on web servers, and stores uploads."""
 
 from pipeline.storage.allowed_roots import EVERYWHERE, Root
 from pipeline.storage.byte_range import ByteRange

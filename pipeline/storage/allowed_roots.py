@@ -1,4 +1,4 @@
-"""The folders, buckets and web servers that files may be read from."""
+"""Checks that files lie below the folders, buckets and web servers that may be read."""
 
 import os
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from pipeline.storage.web_files import web_url
 Root = str | Path
 """A folder, `s3://bucket/prefix` or `https://host/prefix`. `s3://` alone means every bucket."""
 EVERYWHERE: tuple[Root, ...] = ("/", S3)
-"""The roots if no setting restricts them. A web server is read only where a root names it."""
+"""The roots if no setting restricts them; a web server is read only if a root names it."""
 
 
 class AllowedRoots:
-    """Checks that paths lie below one of the roots. Symlinks in the roots are resolved once."""
+    """Checks that paths lie below one of the roots; symlinks in the roots are resolved once."""
 
     def __init__(self, roots: Sequence[Root]) -> None:
         names = [str(root) for root in roots]
@@ -41,7 +41,7 @@ class AllowedRoots:
 
 
 def _real_root(root: str) -> str:
-    """Return a root as names below it begin. Raises CatalogueError for a URL without a host."""
+    """Return the prefix of all names below a root. Raises CatalogueError for a URL without a host."""
     if root.startswith(WEB):
         return web_url(root)
     return root if root.startswith(S3) else os.path.realpath(root)

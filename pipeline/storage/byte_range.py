@@ -1,19 +1,19 @@
-"""Some bytes of a remote file."""
+"""A range of bytes of a remote file."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ByteRange:
-    """Some bytes of an object in a bucket or of a file of a web server."""
+    """A range of bytes of an object in a bucket or of a file on a web server."""
 
     data: bytes
     size: int
-    """Bytes of the whole file."""
+    """Size of the whole file in bytes."""
     etag: str
-    """As it stands in fingerprints."""
+    """The ETag in the form of fingerprints."""
 
     @property
     def version(self) -> str:
-        """Size and ETag, as in fingerprints."""
+        """Size and ETag in the form of fingerprints."""
         return f"{self.size:x}.{self.etag}"

@@ -19,12 +19,12 @@ from pipeline.storage.s3 import (
 from pipeline.storage.web_files import web_url
 
 _SECONDS = 120.0
-"""For one document and its retries."""
+"""Time limit in seconds for one document and its retries."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def resolve_link(base: str, link: str) -> str:
-    """Return the URI that a link in the document at `base` leads to. It may have any scheme, or be no URI at all."""
+    """Return the URI of a link in the document at `base`; it may have any scheme, or be invalid."""
     if own := _SCHEME.match(link):
         return f"{own[0].lower()}{link[own.end() :]}"
     scheme, _, rest = base.partition("://")
@@ -37,14 +37,14 @@ def resolve_link(base: str, link: str) -> str:
 
 
 def document_uri(name: str) -> str:
-    """Return the URI of a document that a person names, by a path or a URL. Raises CatalogueError."""
+    """Return the URI of a document that the user gave as a path or a URL. Raises CatalogueError."""
     if name.lower().startswith(WEB):
         return web_url(name, query=True)
     return name if name.startswith((S3, "file://")) else file_uri(Path(name).resolve())
 
 
 def home_of(uri: str) -> str:
-    """Return the root that holds what a document may lead to by itself: its server, its bucket or its folder."""
+    """Return the root to which the links of a document may always lead: its server, its bucket or its folder."""
     if uri.startswith((S3, *WEB)):
         return "/".join(uri.split("/", 3)[:3]) + "/"
     return path_of(uri).rpartition("/")[0] or "/"
@@ -64,7 +64,7 @@ def read_document(
         roots.check(f"s3:/{path_of(uri)}")
         return uri, _read_object(uri, most)
     if not uri.startswith("file:///") or "\0" in path_of(uri):
-        raise NotAllowed("documents are read from folders, buckets and web servers only")
+        raise NotAllowed("documents are read only from folders, buckets and web servers")
     try:
         path = Path(roots.resolve(path_of(uri)))
         status = path.stat()
@@ -78,7 +78,7 @@ def read_document(
 def _read_from_web(
     uri: str, roots: AllowedRoots, most: int, body: bytes | None
 ) -> tuple[str, bytes]:
-    # Most processes read no document of a web server, and would wait for this import.
+    # Import here, because most processes read no documents from web servers.
     from pipeline.storage.web import web_client
 
     def check(target: str) -> str:

@@ -13,13 +13,13 @@ from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, R
 
 S3 = "s3://"
 WEB = ("http://", "https://")
-"""Schemes of files of web servers."""
+"""Schemes of files on web servers."""
 LONGEST_URI = 2000
-"""Characters of a URI that others wrote; the indexes of the catalogue hold some more."""
+"""Maximum characters of a URI from another catalogue; the indexes of the database can hold a few more."""
 UNNAMED_SCHEME = "fd:"
-"""Start of the URI of a temporary file without a name."""
+"""The scheme of the URI of an unnamed temporary file."""
 RASTER_SUFFIXES = (".tif", ".tiff")
-"""Suffixes of the files that are listed in a folder, in any case. A file that is named itself may have any suffix."""
+"""Suffixes, in any case, of the files that are listed in a folder; a file that is given itself may have any suffix."""
 
 READ_BYTES = 2**18
 """Size of the parts in which a file is sent."""
@@ -27,35 +27,35 @@ READ_BYTES = 2**18
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What the STAC catalogue in which a file was found states of it."""
+    """The facts that a STAC catalogue states about a file."""
 
     group: str
-    """The collection and the name of the asset; empty for an item without a collection."""
+    """Collection and name of the asset; empty for an item without a collection."""
     name: str
-    """For a raster source of such files."""
+    """The name of a raster source with such files."""
     time: datetime | None
-    """For a file that says no time itself; None if the import does not ask for it."""
+    """The time for a file that contains no time; None unless the import uses the times of items."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file or object as it was when it was listed."""
+    """A file or object in the state in which it was listed."""
 
     uri: str
     """`file:///absolute/path`, `s3://bucket/key` or `https://host/path`, percent-encoded. It identifies the file in the
     catalogue."""
     real_path: str
-    """The absolute path without symlinks. Of a remote file: `/bucket/key` or `/host/path`, which cannot be opened."""
+    """The absolute path without symlinks; for a remote file, `/bucket/key` or `/host/path`, which cannot be opened."""
     size: int
-    """Bytes of the file itself, without its sidecars."""
+    """Size in bytes of the file itself, without its sidecars."""
     fingerprint: str
-    """Changes with the file and its sidecars: size and modification time, or size and ETag."""
+    """A text that changes with the file and its sidecars: size and modification time, or size and ETag."""
     modified_ns: int
     """Time of the last modification, in nanoseconds since 1970."""
     sidecars: tuple[str, ...] = ()
-    """Names of the files beside it from which GDAL may take metadata, sorted."""
+    """Sorted names of the files beside it from which GDAL may read metadata."""
     stated: Stated | None = None
-    """None unless a STAC catalogue led to the file."""
+    """None unless the file was found through a STAC catalogue."""
 
     @property
     def name(self) -> str:
@@ -64,12 +64,12 @@ class StoredFile:
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is an object in a bucket or a file of a web server, which are read by ranges."""
+        """Whether it is an object in a bucket or a file on a web server; these are read by byte ranges."""
         return self.uri.startswith((S3, *WEB))
 
     @property
     def is_unnamed(self) -> bool:
-        """Whether it has no name in any folder. Its path then leads to an open descriptor of another process."""
+        """Whether it is not in any folder; then its path leads to an open descriptor of another process."""
         return self.uri.startswith(UNNAMED_SCHEME)
 
     @property
@@ -90,12 +90,12 @@ class StoredFile:
 
 
 def is_raster(name: str) -> bool:
-    """Whether a file of this name is listed in a folder."""
+    """Return whether a file with this name is listed in a folder."""
     return name.lower().endswith(RASTER_SUFFIXES)
 
 
 def encode_name(name: str | Path) -> str:
-    """Percent-encode a name or path, so that every byte of it survives."""
+    """Percent-encode a name or path, so that all its bytes are kept."""
     return quote_from_bytes(os.fsencode(name))
 
 
@@ -105,7 +105,7 @@ def decode_name(text: str) -> str:
 
 
 def storable_text(text: str) -> str:
-    """Return a text with ? for each byte of a name that is not UTF-8, because the database cannot store them."""
+    """Replace each byte of a name that is not UTF-8 by ?, because the database cannot store it."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -115,7 +115,7 @@ def file_uri(path: str | Path) -> str:
 
 
 def path_of(uri: str) -> str:
-    """Return the path of a `file://` URI, or `/bucket/key` or `/host/path` of another one."""
+    """Return the path of a `file://` URI, or `/bucket/key` or `/host/path` of another URI."""
     scheme, _, rest = uri.partition("://")
     return decode_name(rest if scheme == "file" else f"/{rest}")
 

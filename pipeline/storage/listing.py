@@ -1,4 +1,4 @@
-"""Lists the files of folders and the objects of buckets, each once; finds named files of web servers."""
+"""Lists the files of folders and the objects of buckets, each once, and finds given files of web servers."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -15,21 +15,21 @@ from pipeline.storage.web_files import find_web_file
 def list_files(
     locations: Sequence[Location], roots: Sequence[Root], *, repeat: bool = False
 ) -> Iterator[ListedItem]:
-    """Yield the raster files at `locations`: a named file, or all rasters below a folder or prefix.
+    """Yield the raster files at `locations`: a given file, or all rasters below a folder or prefix.
 
-    Lazy, in the order of `locations`, and by name within a folder. A file is identified by its real path. It comes
-    once, even if several locations or links lead to it; with `repeat`, once for each location that names it. A folder
-    that cannot be listed yields a Rejection of that folder: the files below it are unknown. A path outside of `roots`
-    yields a Rejection too. Raises CatalogueError or TransientError if a bucket cannot be listed.
+    It is lazy, and yields files in the order of `locations`, and by name within a folder. A file is identified by its
+    real path. It is yielded once, even if several locations or links lead to it; with `repeat`, once for each location
+    that gives it. An unreadable folder yields a Rejection, because the files below it are unknown. A path outside
+    `roots` also yields a Rejection. Raises CatalogueError or TransientError if a bucket cannot be listed.
     """
     items = _list_all(locations, AllowedRoots(roots))
-    # One folder or prefix never yields a file twice, so that no memory is spent on it.
+    # A single folder or prefix yields no file twice, so it needs no memory for this.
     several = len(locations) > 1 or any(item.pattern and not item.in_bucket for item in locations)
     return unique(items) if several and not repeat else items
 
 
 def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> StoredFile:
-    """Return a file as it was registered, without looking at its content.
+    """Return a registered file without reading its content.
 
     Its folder is listed only if it had sidecars. Raises RasterError, CatalogueError or TransientError.
     """
@@ -46,7 +46,7 @@ def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> S
 
 
 def _require_real_path(file: StoredFile, roots: AllowedRoots) -> None:
-    """Raise FileChanged if a link leads elsewhere now, NotAllowed outside the roots."""
+    """Raise FileChanged if a link leads elsewhere now, NotAllowed if the file lies outside the roots."""
     if file.is_remote:
         roots.check(f"s3:/{file.real_path}" if file.uri.startswith(S3) else file.uri)
         return
@@ -72,7 +72,7 @@ def _list_all(locations: Sequence[Location], roots: AllowedRoots) -> Iterator[Li
 
 
 def unique(items: Iterator[ListedItem]) -> Iterator[ListedItem]:
-    """Yield each URI once. Digests take less memory than a million names."""
+    """Yield each URI once; it stores digests, because a million names would take more memory."""
     seen: set[bytes] = set()
     for item in items:
         digest = blake2b(item.uri.encode(), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Lists the files of folders with their sidecars, each once by its real path."""
+"""Lists the files of folders with their sidecars, each once according to its real path."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from pipeline.storage.locations import Glob, Location, State
 from pipeline.storage.sidecars import SidecarNames, add_sidecars
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
-"""Names that need no encoding in a URI."""
+"""A regular expression for names that need no encoding in a URI."""
 
 ListedItem = StoredFile | Rejection
 Visit = tuple[str, State]
@@ -22,16 +22,16 @@ Visit = tuple[str, State]
 
 
 class FolderLister:
-    """Lists the files of locations in folders. A folder is walked once, even if several locations contain it."""
+    """Lists the files of locations in folders; it walks a folder once, even if several locations contain it."""
 
     def __init__(self, roots: AllowedRoots) -> None:
         self.roots = roots
         self.walked: set[str] = set()
-        """Folders whose rasters were all listed."""
+        """Folders of which all rasters were listed."""
         self._siblings = _Folder("", ())
 
     def files_at(self, location: Location) -> Iterator[ListedItem]:
-        """Yield the files of a location, and a rejection of each file or folder that cannot be listed.
+        """Yield the files of a location, and a rejection for each file or folder that cannot be listed.
 
         Raises RasterError or OSError if the location itself cannot be read.
         """
@@ -50,7 +50,7 @@ class FolderLister:
 
 
 def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
-    """Return the file at `path`, whatever its suffix.
+    """Return the file at `path`, with any suffix.
 
     Raises NotFound, PermissionDenied, NotAFile, NotAllowed or Unreadable.
     """
@@ -62,7 +62,7 @@ def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
 
 
 def current_fingerprint(file: StoredFile) -> str:
-    """Return the fingerprint of the file and its listed sidecars as they are now.
+    """Return the present fingerprint of the file and its listed sidecars.
 
     Raises NotFound, PermissionDenied or Unreadable.
     """
@@ -79,9 +79,9 @@ def own_fingerprint(status: os.stat_result) -> str:
 
 
 class _Walk:
-    """The files below a folder that a glob takes.
+    """Walks the files below a folder that match a glob.
 
-    Links to folders are not followed. A link to a file stands for that file.
+    It does not follow links to folders. A link to a file yields that file.
     """
 
     def __init__(self, lister: FolderLister, top: str, glob: Glob) -> None:
@@ -91,7 +91,7 @@ class _Walk:
         self._linked: set[str] = set()
 
     def files(self) -> Iterator[ListedItem]:
-        """Yield the files, and a rejection of each file or folder that cannot be listed."""
+        """Yield the files, and a rejection for each file or folder that cannot be listed."""
         # A stack, because folders can be nested more deeply than Python may recurse.
         pending = [self._entries(self._top, self._glob.start)]
         while pending:
@@ -117,7 +117,7 @@ class _Walk:
             return
         folder = _Folder(path, (entry.name for entry in entries))
         while entries:
-            entry = entries.pop()  # frees its status: a folder may hold a million files
+            entry = entries.pop()  # frees its status, because a folder may have a million files
             try:
                 yield from self._entry(entry, folder, state)
             except (RasterError, OSError) as error:
@@ -137,7 +137,7 @@ class _Walk:
         return ()
 
     def _link(self, path: str) -> Iterable[StoredFile]:
-        """Return the file that a link leads to, unless the walk lists it anyway."""
+        """Return the target of a link, unless the walk lists it anyway."""
         real = self._lister.roots.resolve(path)
         if os.path.isdir(real) or real in self._linked or self._lists(real):
             return ()
@@ -145,22 +145,22 @@ class _Walk:
         return (self._lister.file(real),)
 
     def _rejected_path(self, path: str) -> str:
-        """Return the path under which the catalogue may know an unreadable entry: where its link leads.
+        """Return the path to report for an unreadable entry: the target of its link, under which it may be registered.
 
-        If the walk lists that path anyway, return the link's own: a file that is gone there is missing.
+        If the walk lists the target anyway, return the path of the link itself, so that a deleted target is missing.
         """
         real = os.path.realpath(path)
         return path if self._lists(real) else real
 
     def _lists(self, real: str) -> bool:
-        """Whether the walk comes to a file without following a link."""
+        """Return whether the walk reaches a file without following a link."""
         below = self._top.rstrip("/") + "/"
         *folders, name = real.removeprefix(below).split("/")
         return real.startswith(below) and self._glob.takes(self._glob.reach(folders), name)
 
 
 class _Folder:
-    """A folder and the names of the sidecars in it."""
+    """A folder with the names of its sidecars."""
 
     def __init__(self, path: str, names: Iterable[str]) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Locations: the folders, files and prefixes in which files are looked for, and globs below them."""
+"""Parses locations: folders, files and prefixes to list, with globs below them."""
 
 import os
 import re
@@ -15,18 +15,18 @@ from pipeline.storage.web_files import web_url
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _SCHEMES = {"file://": "", S3: S3}
-"""Schemes of URLs of folders, and the start of their decoded paths."""
+"""Schemes of URLs of folders -> prefix of their decoded paths."""
 State = frozenset[int]
 
 
 @dataclass(frozen=True)
 class Location:
-    """A folder, file or prefix, and a glob for the files below it."""
+    """A folder, file or prefix, with a glob for the files below it."""
 
     base: str
-    """An absolute path, or `s3://bucket/prefix`; not percent-encoded. Or the URL of a file of a web server."""
+    """An absolute path or `s3://bucket/prefix`, not percent-encoded, or the URL of a file on a web server."""
     pattern: str = ""
-    """A glob relative to the base, such as `**/*.tif`. Empty: the file, or all rasters below the folder or prefix."""
+    """A glob relative to the base, such as `**/*.tif`; empty: the file, or all rasters below the folder or prefix."""
 
     @property
     def in_bucket(self) -> bool:
@@ -35,7 +35,7 @@ class Location:
 
     @property
     def on_web(self) -> bool:
-        """Whether the base is a file of a web server."""
+        """Whether the base is a file on a web server."""
         return self.base.startswith(WEB)
 
     @property
@@ -61,12 +61,12 @@ class Location:
 def parse_location(text: str, folder: Path) -> Location:
     """Return the location of an entry of a definition: a path, relative to `folder` or absolute, or a URL.
 
-    `*`, `?` and `[...]` stand for parts of a name, `**` for any number of folders. A web server cannot be listed, so
-    each file of one is named. Raises CatalogueError.
+    `*`, `?` and `[...]` match parts of a name, `**` matches any number of folders. A web server cannot be listed, so
+    each of its files must be given. Raises CatalogueError.
     """
     if text.lower().startswith(WEB):
         if "*" in text:
-            raise CatalogueError(f'"{text}": a web server has no list of its files; name each file')
+            raise CatalogueError(f'"{text}": a web server cannot be listed; give each file')
         return Location(web_url(text))
     scheme = _scheme(text)
     wildcard = _WILDCARDS.search(text, len(scheme))
@@ -77,7 +77,7 @@ def parse_location(text: str, folder: Path) -> Location:
     base = _base(scheme, text[len(scheme) : cut], folder)
     pattern = text[cut:]
     if ".." in pattern.split("/"):
-        raise CatalogueError(f'"{text}" has ".." behind a wildcard; write the folders out')
+        raise CatalogueError(f'"{text}" has ".." after a wildcard; write the path without ".."')
     return Location(base, _decode_pattern(pattern) if scheme else pattern)
 
 
@@ -109,7 +109,7 @@ def _base(scheme: str, text: str, folder: Path) -> str:
 
 
 def _decode_pattern(pattern: str) -> str:
-    """Decode the pattern of a URL. A percent-encoded wildcard stands for itself."""
+    """Decode the pattern of a URL; a percent-encoded wildcard matches literally."""
     escaped = re.sub(
         "%(2A|3F|5B)", lambda match: f"[{chr(int(match[1], 16))}]", pattern, flags=re.I
     )
@@ -117,11 +117,11 @@ def _decode_pattern(pattern: str) -> str:
 
 
 class Glob:
-    """A glob that is matched name by name, so that a walk enters only folders that can hold a match.
+    """A glob that is matched name by name, so that a walk enters only folders that can contain a match.
 
-    The rules are those of pathlib: `**` stands for any number of folders, a wildcard matches a leading dot too, and
-    case counts. The state of a folder is the set of parts of the pattern that may match a name in it. The end of the
-    pattern is in the state of a matched folder and all below it, whose rasters are taken.
+    The rules are those of pathlib: `**` matches any number of folders, a wildcard also matches a leading dot, and
+    matching is case-sensitive. The state of a folder is the set of parts of the pattern that may match a name in it.
+    The end of the pattern is in the state of a matched folder and of all folders below it; their rasters match.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -129,16 +129,16 @@ class Glob:
         self._parts = [None if part == "**" else re.compile(translate(part)) for part in parts]
         self._end = len(parts)
         self.whole = frozenset({self._end})
-        """The state of a folder in which all rasters are taken, and no other files."""
+        """The state of a folder in which all rasters match, but no other files."""
         self.start = self._with_empty_matches({0})
 
     def takes(self, state: State, name: str) -> bool:
-        """Whether a file in a folder with this state is taken. `**` matches folders only."""
+        """Return whether a file in a folder with this state matches; `**` matches only folders."""
         in_matched_folder = self._end in state and is_raster(name)
         return in_matched_folder or self._end in self._after(state, name)
 
     def inside(self, state: State, name: str) -> State:
-        """Return the state of a folder in a folder with `state`; empty if nothing in it can be taken."""
+        """Return the state of a subfolder of a folder with `state`; empty if nothing in it can match."""
         if state == self.whole:
             return state
         return self._with_empty_matches(self._after(state, name) | (state & self.whole))

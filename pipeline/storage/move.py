@@ -1,4 +1,4 @@
-"""Moves files and objects, never over another one. The same call again completes a move that was interrupted."""
+"""Moves files and objects without overwriting others; repeating a call completes an interrupted move."""
 
 import asyncio
 import errno
@@ -20,11 +20,11 @@ from pipeline.storage.local import own_fingerprint
 from pipeline.storage.s3 import bucket_and_key, encode_etag, open_bucket, translate_obstore_error
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
-"""Errors of a file system that cannot make a hard link there."""
+"""Error numbers of a file system that cannot create a hard link."""
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.ESTALE})
 _PIECE = 8 * 2**20
 _LARGEST_COPY = 5 * 2**30
-"""Largest object that S3 copies itself. A larger one is streamed through this machine."""
+"""Maximum size of an object that S3 can copy; a larger object is streamed through this machine."""
 Key = tuple[str, str]
 """Bucket and key of an object."""
 
@@ -44,9 +44,9 @@ def fingerprint_at(uri: str) -> str | None:
 
 
 def move_file(uri: str, target: str) -> bool:
-    """Move a file or object to the URI `target`; return False if another file is there.
+    """Move a file or object to the URI `target`; return False if another file exists there.
 
-    A file with the same content at the target counts as moved. All folders above the target exist, except the last.
+    A file with the same content at the target counts as moved. All folders above the target but the last must exist.
     Raises CatalogueError or TransientError.
     """
     with _translate_errors(uri, f"cannot be moved to {target}"):
@@ -85,7 +85,7 @@ def _move_local(source: Path, target: Path) -> bool:
 
 
 def _link(file: Path, name: Path, without_links: Callable[[Path, Path], bool]) -> bool:
-    """Give a file a second name; return False if another file has that name."""
+    """Create a hard link to a file; return False if another file has that name."""
     try:
         os.link(file, name, follow_symlinks=False)  # unlike rename, it never overwrites
     except FileExistsError:
@@ -98,7 +98,7 @@ def _link(file: Path, name: Path, without_links: Callable[[Path, Path], bool]) -
 
 
 def _same_files(file: Path, other: Path) -> bool:
-    """Whether two names have the same inode or the same bytes. Symlinks are not followed."""
+    """Return whether two names have the same inode or the same bytes; symlinks are not followed."""
     status, other_status = file.lstat(), other.lstat()
     if os.path.samestat(status, other_status):
         return True
@@ -107,12 +107,12 @@ def _same_files(file: Path, other: Path) -> bool:
 
 
 def _copy_file(source: Path, target: Path) -> bool:
-    """Copy a file with its times, and name the copy when it is complete. Return False if another file is there.
+    """Copy a file with its times, and rename the copy when it is complete; return False if another file exists there.
 
-    Also return False, without a copy, if the file changed meanwhile, because it may still be written, or became a link.
+    Also return False, without a copy, if the file changed in the meantime (it may still be written) or became a link.
     """
     digest = blake2b(os.fsencode(source), digest_size=8).hexdigest()
-    part = target.parent / f".{digest}.part"  # the same name each time, so that none is left behind
+    part = target.parent / f".{digest}.part"  # the same name each time, so that a retry replaces it
     before = own_fingerprint(source.lstat())
     try:
         shutil.copy2(source, part, follow_symlinks=False)
@@ -126,7 +126,7 @@ def _copy_file(source: Path, target: Path) -> bool:
 
 
 def _rename(part: Path, target: Path) -> bool:
-    """Give a copy its name. A file that appears between these two calls is overwritten."""
+    """Rename a copy to its target; a file that appears between the check and the renaming is overwritten."""
     if target.exists():
         return _same_files(part, target)
     part.rename(target)
@@ -157,7 +157,7 @@ def _move_object(source: Key, target: Key) -> bool:
     except FileNotFoundError:
         _copy_object(source, target)
         if _version(source) != before:
-            _delete(target)  # it may be a mixture of two versions
+            _delete(target)  # it may be a mix of two versions
             return False
     else:
         if existing != before and not _same_objects(source, target):
@@ -180,7 +180,7 @@ async def _stream_object(source: Key, target: Key) -> None:
 
 
 def _same_objects(source: Key, target: Key) -> bool:
-    """Whether two objects hold the same bytes. Their ETags may differ if they were sent in other parts."""
+    """Return whether two objects have the same bytes; their ETags may differ if they were sent in different parts."""
     same_size = _version(source).partition(".")[0] == _version(target).partition(".")[0]
     return same_size and _digest(source) == _digest(target)
 

@@ -1,4 +1,4 @@
-"""Finds files that are named one by one, many at a time where servers are asked."""
+"""Finds individually given files; several servers are asked at once."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,14 @@ R = TypeVar("R")
 
 
 class FileFinder:
-    """Finds named files below the roots."""
+    """Finds given files below the roots."""
 
     def __init__(self, roots: AllowedRoots) -> None:
         self._roots = roots
         self._folders = FolderLister(roots)
 
     def find(self, location: Location) -> ListedItem:
-        """Return the file at a location, or a rejection; one thread at a time for files of this machine.
+        """Return the file at a location, or a rejection; only one thread at a time may look up local files.
 
         Raises TransientError if a bucket does not answer.
         """
@@ -33,7 +33,9 @@ class FileFinder:
             return self._find(location)
         except (RasterError, OSError) as error:
             return reject_unlisted(location.real_uri, error)
-        except CatalogueError as error:  # the bucket of this file, among others, cannot be read
+        except (
+            CatalogueError
+        ) as error:  # the bucket of this file cannot be read; other buckets may be readable
             return reject_unlisted(location.uri, Unreachable(str(error)))
 
     def _find(self, location: Location) -> StoredFile:
@@ -47,7 +49,7 @@ class FileFinder:
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], threads: Executor, ahead: int
 ) -> Iterator[R]:
-    """Yield the result of each item in order; threads work on so many items ahead."""
+    """Yield the result of each item in order; threads process up to `ahead` items in advance."""
     running: deque[Future[R]] = deque()
     try:
         for item in items:

@@ -1,4 +1,4 @@
-"""Reads ranges of bytes of objects and of files of web servers, and checks each time that it is the listed version."""
+"""Reads byte ranges of objects and of files on web servers, and checks for each range that the file has not changed."""
 
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
@@ -10,11 +10,11 @@ from pipeline.storage.s3_ranges import get_object_range
 from pipeline.storage.web_files import get_web_range
 
 FIRST_BYTES = 32 * 1024
-"""Length of the first range: it holds the header of nearly every cloud-optimised GeoTIFF."""
+"""Length of the first range in bytes; it contains the header of nearly every cloud-optimised GeoTIFF."""
 
 
 class RangeReader:
-    """Reads ranges when they are asked for."""
+    """Reads ranges when they are requested."""
 
     def __init__(self, seconds: float) -> None:
         """Reading a range raises an error after `seconds`."""
@@ -39,7 +39,7 @@ class RangeReader:
 
 
 class PrefetchingRangeReader(RangeReader):
-    """Reads the first ranges of many files at once, before they are asked for."""
+    """Reads the first ranges of many files at once, before they are requested."""
 
     def __init__(self, seconds: float, files: Iterable[StoredFile], threads: Executor) -> None:
         super().__init__(seconds)
@@ -52,6 +52,6 @@ class PrefetchingRangeReader(RangeReader):
         }
 
     def first(self, file: StoredFile, name: str) -> ByteRange:
-        """Return the range that was read ahead, or raise its error; read it anew the second time."""
+        """Return the range that was read ahead, or raise its error; a second call reads it again."""
         future = self._running.pop((file.uri, name), None)
         return super().first(file, name) if future is None else future.result()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 OBSTORE_ERRORS = (BaseError, OSError, ValueError)
-"""What obstore raises: its own errors, and Python's for missing objects and wrong arguments."""
+"""The errors that obstore raises: its own, and Python's for missing objects and wrong arguments."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STATUS = re.compile(r"status code: (\d{3})")
 _RETRIES = 10
@@ -37,7 +37,7 @@ _BAD_KEY = "not a key that obstore accepts: an empty part, `.`, `..` or a contro
 def bucket_and_key(base: str) -> tuple[str, str]:
     """Split `s3://bucket/key`, which is not percent-encoded.
 
-    Raises CatalogueError if it cannot name an object or prefix.
+    Raises CatalogueError if it cannot be an object or prefix.
     """
     bucket, _, key = base.removeprefix(S3).partition("/")
     key = key.rstrip("/")
@@ -56,9 +56,10 @@ def object_uri(bucket: str, key: str) -> str:
 
 @cache
 def open_bucket(bucket: str, seconds: float = _SECONDS) -> S3Store:
-    """Return a connection to a bucket, by the AWS_* variables of the environment. It connects when it is used.
+    """Return a connection to a bucket from the environment variables AWS_*. It connects when it is used.
 
-    A request may take `seconds`, and its retries as long together. Raises CatalogueError if the variables are unusable.
+    A request may take `seconds`, and all its retries together another `seconds`. Raises CatalogueError if the variables
+    are invalid.
     """
     limit = timedelta(seconds=seconds)
     try:
@@ -70,12 +71,12 @@ def open_bucket(bucket: str, seconds: float = _SECONDS) -> S3Store:
     except (BaseError, ValueError) as error:
         brief = str(error).partition("\n")[0][:200]
         raise CatalogueError(
-            f"the AWS_ variables for object storage are not usable: {brief}"
+            f"the AWS_ variables for object storage are invalid: {brief}"
         ) from error
 
 
 def _allow_http() -> bool:
-    """Whether the endpoint uses plain http, which obstore must be told. Raises CatalogueError for an invalid URL."""
+    """Return whether the endpoint uses plain http. Raises CatalogueError for an invalid URL."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         if endpoint := os.environ.get(name):
             if not re.match(r"https?://[^/]", endpoint):
@@ -94,13 +95,13 @@ def translate_listing_errors(uri: str) -> Iterator[None]:
         if isinstance(problem, NotFound):
             problem = CatalogueError(f"{uri}: the bucket does not exist; check its name")
         elif isinstance(problem, PermissionDenied):
-            rights = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
+            rights = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their permissions"
             problem = CatalogueError(f"{uri} may not be listed; {rights}")
         raise problem from error
 
 
 def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
-    """Return our error for an error of obstore. It repeats nothing of the answer, which may hold keys."""
+    """Return our error for an error of obstore; it contains nothing of the answer, because that may have keys."""
     text = str(error)
     match = _STATUS.search(text)
     status = int(match[1]) if match else None
@@ -112,20 +113,20 @@ def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
         return CatalogueError(f"{uri}: {fault}")
     if status in (401, 403):
         return PermissionDenied(
-            "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
+            "these credentials may not read it; check AWS_ACCESS_KEY_ID and its permissions"
         )
     reason = short_reason(error)
     return TransientError(f"{uri}: the storage does not work now ({reason}); try again later")
 
 
 def short_reason(error: Exception) -> str:
-    """Say in three words what went wrong, without any key."""
+    """Return a short reason for an error, without any key."""
     match = _STATUS.search(str(error))
     return f"it answers {match[1]}" if match else "the connection fails"
 
 
 def _fault_of_set_up(error: Exception, status: int | None) -> str:
-    """Say what is wrong with a name or a variable; return "" if they are not the cause."""
+    """Return what is wrong with a name or a variable; empty if they are not the cause."""
     text = str(error)
     if isinstance(error, InvalidPathError):
         key = text.partition('Path "')[2].partition('"')[0]
@@ -140,10 +141,10 @@ def _fault_of_set_up(error: Exception, status: int | None) -> str:
 
 
 def encode_etag(meta: "ObjectMeta") -> str:
-    """Return the ETag as it stands in fingerprints. Raises CatalogueError if there is none."""
+    """Return the ETag in the form of fingerprints. Raises CatalogueError if there is none."""
     etag = meta["e_tag"]
     if not etag:
         raise CatalogueError(
-            "the storage sends no ETags, so that changes cannot be seen; use another storage"
+            "the storage sends no ETags, so changes cannot be detected; use another storage"
         )
     return quote(etag.strip('"'), safe="")

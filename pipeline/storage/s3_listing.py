@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AFTER_SIDECARS = "`"
-"""Sorts after "." and "_", which follow the stem in the names of sidecars, and before all small letters."""
+"""A character that sorts after "." and "_", which follow the stem of a sidecar, and before lower-case letters."""
 
 
 class StoredObject(NamedTuple):
@@ -54,9 +54,9 @@ class StoredObject(NamedTuple):
 
 
 def list_bucket_files(location: Location, roots: AllowedRoots) -> Iterator[StoredFile]:
-    """Yield the rasters at a location in a bucket, roughly in the order of their keys.
+    """Yield the rasters at a location in a bucket lazily, roughly in the order of their keys.
 
-    Lazy. A file may come after files whose names begin with its own. Raises NotFound or NotAllowed; CatalogueError or
+    A file may come after files whose names begin with its name. Raises NotFound or NotAllowed; CatalogueError or
     TransientError if the bucket cannot be listed.
     """
     roots.check(location.base)
@@ -64,7 +64,7 @@ def list_bucket_files(location: Location, roots: AllowedRoots) -> Iterator[Store
     if location.pattern:
         yield from _below(bucket, prefix, location)
         return
-    # A name with the suffix of a raster is more likely an object, any other one a folder.
+    # A name with the suffix of a raster is more likely an object, any other name more likely a folder.
     ways = [_named, _below] if is_raster(prefix) else [_below, _named]
     for way in ways:
         files = way(bucket, prefix, location)
@@ -95,7 +95,7 @@ def _below(bucket: str, prefix: str, location: Location) -> Iterator[StoredFile]
 
 
 def _named(bucket: str, key: str, _location: Location) -> Iterator[StoredFile]:
-    """Yield the object with this key. Its folder is listed from just before its stem, for its sidecars."""
+    """Yield the object with this key; its folder is listed from just before its stem, to find its sidecars."""
     folder, _, name = key.rpartition("/")
     stem = stem_of(name)
     waiting = _Folder(bucket, folder)
@@ -108,7 +108,7 @@ def _named(bucket: str, key: str, _location: Location) -> Iterator[StoredFile]:
 
 
 def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
-    """Yield the folder and the object of each key below a prefix, or of the keys after `start`.
+    """Yield the folder and the object of each key below a prefix, from after `start` on.
 
     Raises CatalogueError or TransientError if the bucket cannot be listed.
     """
@@ -121,7 +121,7 @@ def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[st
 
 
 def find_named_object(location: Location, roots: AllowedRoots) -> StoredFile:
-    """Return the object at a location, with its sidecars. Raises NotFound or NotAllowed, and what a listing raises."""
+    """Return the object at a location, with its sidecars. Raises NotFound, NotAllowed and the errors of a listing."""
     roots.check(location.base)
     bucket, key = bucket_and_key(location.base)
     for file in _named(bucket, key, location):
@@ -130,7 +130,7 @@ def find_named_object(location: Location, roots: AllowedRoots) -> StoredFile:
 
 
 def find_object(bucket: str, key: str) -> StoredFile:
-    """Return one object as it is now, without its sidecars.
+    """Return the present state of one object, without its sidecars.
 
     Raises NotFound, PermissionDenied, CatalogueError or TransientError.
     """
@@ -148,9 +148,9 @@ def _object(name: str, meta: "ObjectMeta") -> StoredObject:
 
 
 class _Folder:
-    """Objects of one folder that wait until no sidecar of theirs can follow.
+    """Holds the objects of one folder until no more of their sidecars can follow.
 
-    Sorted by name, a sidecar is near its file. So only few objects wait at a time, however large the folder is.
+    Names are sorted, so a sidecar is near its file. Therefore only few objects wait at a time, even in a large folder.
     """
 
     def __init__(self, bucket: str, path: str) -> None:
@@ -162,11 +162,11 @@ class _Folder:
         self._sidecars: list[StoredObject] = []
 
     def add(self, item: StoredObject, wanted: bool) -> Iterator[StoredFile]:
-        """Take the next object, and yield the files that need not wait any longer."""
+        """Add the next object, and yield the files that need not wait any longer."""
         name = item.name
         if name < self._last:
             raise CatalogueError(
-                f"{object_uri(self._bucket, self.path)}: the storage does not list keys in order, as S3 does, so that "
+                f"{object_uri(self._bucket, self.path)}: the storage does not list keys in the order of S3, so "
                 "sidecars could be missed; use another storage"
             )
         self._last = name
@@ -178,7 +178,7 @@ class _Folder:
             self._sidecars.append(item)
 
     def _complete(self, name: str) -> list[StoredFile]:
-        """Return the files whose sidecars all come before `name`, and forget sidecars that no later file can have."""
+        """Return the files whose sidecars all come before `name`; delete sidecars to which no later file can belong."""
         done = [item for item in self._waiting if name > stem_of(item.name) + _AFTER_SIDECARS]
         files = [self._file(item) for item in done]
         if done:
@@ -188,7 +188,7 @@ class _Folder:
         return files
 
     def rest(self) -> Iterator[StoredFile]:
-        """Yield the files that still wait at the end of the folder."""
+        """Yield the files that are still waiting at the end of the folder."""
         return (self._file(item) for item in self._waiting)
 
     def _file(self, item: StoredObject) -> StoredFile:

@@ -1,4 +1,4 @@
-"""Reads ranges of bytes of objects in buckets."""
+"""Reads byte ranges of objects in buckets."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 _SHARE_OF_RETRIES = 0.4
-"""Share of a file's time for one request and its retries: the last try may take as long again."""
+"""Share of a file's time limit for one request and its retries; the last attempt may take as long again."""
 
 
 def get_object_range(

@@ -1,4 +1,4 @@
-"""Sidecars: the files beside a raster from which GDAL may take metadata."""
+"""Finds sidecars: the files beside a raster from which GDAL may read metadata."""
 
 import hashlib
 from collections import defaultdict
@@ -15,7 +15,7 @@ PIXEL_SIDECARS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")
 
 
 class SidecarNames:
-    """The names of the sidecars in one folder, by the file that they belong to."""
+    """The names of the sidecars in one folder, by the file to which they belong."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
@@ -43,7 +43,7 @@ def stem_of(name: str) -> str:
 
 
 def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
-    """Add a digest of the sidecars to the fingerprint of a file: of their names, sizes, and times or ETags."""
+    """Add a digest of the sidecars (names, sizes, and times or ETags) to the fingerprint of a file."""
     if not parts:
         return own
     text = "".join(f"{name}\0{size}\0{version}\0" for name, size, version in parts)
@@ -52,11 +52,11 @@ def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
 
 
 def shortest_stem(sidecar: str) -> str:
-    """Return the shortest stem of the files that a sidecar may belong to."""
+    """Return the shortest stem of the files to which a sidecar may belong."""
     rasters = _without_suffixes(sidecar, APPENDED)
     return min([*map(stem_of, rasters), *_without_suffixes(sidecar, AFTER_STEM)], key=len)
 
 
 def _without_suffixes(name: str, suffixes: Sequence[str]) -> list[str]:
-    """Return the name without each of the suffixes that it has, in any case."""
+    """Return the names without each of the suffixes that the name has, in any case."""
     return [name[: -len(suffix)] for suffix in suffixes if name.lower().endswith(suffix)]

@@ -1,6 +1,6 @@
-"""Requests to web servers: with limits of time and size, with retries, and with redirects that the caller allows.
+"""Sends requests to web servers, with limits of time and size, careful retries, and checks of redirects.
 
-obstore reads buckets only: its HTTP client follows redirects to any host, and no setting forbids that.
+obstore is used only for buckets, because its HTTP client follows redirects to any host and no setting prevents that.
 """
 
 import asyncio
@@ -26,52 +26,53 @@ from pipeline.errors import (
 )
 
 CONNECTIONS = 16
-"""Requests that one process has at once, to all servers together."""
+"""Maximum number of simultaneous requests of one process, to all servers together."""
 _REDIRECTS = 5
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""Answers after which the request is sent again."""
+"""Statuses after which the request is sent again."""
 _MOST_FAILURES = 6
-"""Connections that may fail: a server that is busy answers, one that is not there never will."""
+"""Maximum number of failed connections; a busy server answers, but a server that does not exist never will."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
 _SECONDS_TO_CONNECT = 10.0
 
 CheckURL = Callable[[str], str]
-"""Returns the URL to which a redirect leads in its canonical form, or raises NotAllowed."""
+"""Takes the target of a redirect; returns it in canonical form, or raises NotAllowed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """The answer of a server."""
 
     url: str
-    """Where the answer came from, after redirects."""
+    """The URL of the answer, after redirects."""
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
 def refuse_redirects(_url: str) -> str:
-    """Raise NotAllowed: a listed file stands where its URI says."""
-    raise NotAllowed("its server redirects to another place since it was registered; list it again")
+    """Raise NotAllowed, because a listed file must be at its URI."""
+    raise NotAllowed("its server now redirects to another address; list it again")
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked of a server."""
+    """A request to a server, without its URL."""
 
     headers: Mapping[str, str]
     body: bytes | None
-    """What is posted; None for a GET."""
+    """The body of a POST; None for a GET."""
     most: int
-    """Bytes of the largest answer."""
+    """Maximum bytes of the answer."""
     check: CheckURL
 
 
 class WebClient:
-    """Sends requests. Threads may share it.
+    """Sends requests; threads may share a client.
 
-    The requests run on an event loop: only there can a request be ended whose server sends its head byte by byte.
+    The requests run on an event loop, because only there can a request be stopped while its server sends the header
+    byte by byte.
     """
 
     def __init__(self) -> None:
@@ -93,10 +94,10 @@ class WebClient:
         body: bytes | None = None,
         check: CheckURL = refuse_redirects,
     ) -> Answer:
-        """Return the answer with a status below 300, or 416 to a range; POST a body if there is one.
+        """Return the answer, with a status below 300, or 416 for a range; POST a body if there is one.
 
-        Repeats what fails or meets a busy server for `seconds`. Raises NotFound, PermissionDenied, NotAllowed,
-        Unreachable, OverBudget for an answer of more than `most` bytes, or UnsuitableServer for one without the range.
+        It retries failures and busy servers for `seconds`. Raises NotFound, PermissionDenied, NotAllowed, Unreachable,
+        OverBudget for an answer of more than `most` bytes, or UnsuitableServer for an answer without the range.
         """
         request = _Request(headers, body, most, check)
         deadline = time.monotonic() + seconds
@@ -109,7 +110,9 @@ class WebClient:
                 failures += 1
                 reason = f"the connection fails ({type(error).__name__})"
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                raise Unreachable(f"its server cannot be asked ({type(error).__name__})") from error
+                raise Unreachable(
+                    f"the request to its server failed ({type(error).__name__})"
+                ) from error
             else:
                 if answer.status not in _BUSY:
                     _require_success(answer)
@@ -122,12 +125,12 @@ class WebClient:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _ask(self, url: str, request: _Request, seconds: float) -> Answer:
-        """Return the answer to one request, with its redirects. Raises TimeoutError after so many seconds."""
+        """Return the answer to one request, after its redirects. Raises TimeoutError after `seconds`."""
         answer = asyncio.wait_for(self._follow(url, request), seconds)
         return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
 
     async def _follow(self, url: str, request: _Request) -> Answer:
-        """Send one request, and follow the redirects that are allowed."""
+        """Send one request, and follow allowed redirects."""
         body = request.body
         for _ in range(_REDIRECTS + 1):
             method = "GET" if body is None else "POST"
@@ -137,7 +140,7 @@ class WebClient:
                 if not (300 <= response.status_code < 400 and target):
                     if "Range" in headers and response.status_code == httpx.codes.OK:
                         raise UnsuitableServer(
-                            "its server sends only whole files, not ranges of bytes; copy the file elsewhere"
+                            "its server sends only whole files, not byte ranges; copy the file elsewhere"
                         )
                     data = await _read_body(response, request.most)
                     return Answer(url, response.status_code, response.headers, data)
@@ -157,7 +160,7 @@ def web_client() -> WebClient:
 
 
 async def _read_body(response: httpx.Response, most: int) -> bytes:
-    """Return the body, none for an answer that is not one of success. Raises OverBudget beyond `most` bytes."""
+    """Return the body; it is empty if the status is not one of success. Raises OverBudget beyond `most` bytes."""
     if not response.is_success:
         return b""
     unpack = _unpacker(response.headers.get("content-encoding", "identity").lower())
@@ -191,13 +194,13 @@ def _require_success(answer: Answer) -> None:
     if status in (404, 410):
         raise NotFound("its server does not have it (any more); check its URL")
     if status in (401, 403, 407):
-        raise PermissionDenied(f"its server does not give it to everyone ({status})")
+        raise PermissionDenied(f"its server does not allow everyone to read it ({status})")
     if not 200 <= status < 300 and status != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise Unreachable(f"its server refuses the request ({status}); check its URL")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds after which the server wants to be asked again; 0 if it does not say so."""
+    """Return the seconds in the header Retry-After; 0 without that header."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text[:9])

@@ -1,4 +1,4 @@
-"""Files of web servers: their URLs, their fingerprints and ranges of their bytes."""
+"""Reads files of web servers: their URLs, fingerprints and byte ranges."""
 
 import re
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"[a-z0-9][a-z0-9._-]{0,252}|[0-9a-f:.]*:[0-9a-f:.]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE = "/%:@!$&'()*+,;=~"
-"""Characters of a path that stand for themselves, besides letters, digits, `-`, `.` and `_`."""
+"""Characters of a path that are not percent-encoded, other than letters, digits, `-`, `.` and `_`."""
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
 _LAST_TIME_NS = 2**63 - 1
 _SHARE = 0.8
-"""Share of a file's time for one range and its retries."""
+"""Share of a file's time limit for one range and its retries."""
 _SECONDS_TO_FIND = 30.0
 
 
 def web_url(text: str, *, query: bool = False) -> str:
-    """Return the URL of a file of a web server in its one spelling; with `query` it may have a query.
+    """Return the URL of a file on a web server in its canonical spelling; with `query` it may have a query.
 
     Raises CatalogueError.
     """
@@ -41,15 +41,15 @@ def web_url(text: str, *, query: bool = False) -> str:
         raise CatalogueError(f'"{shown}" does not name a web server; write https://host/path')
     if "@" in parts.netloc:
         raise CatalogueError(
-            "the URL holds a user or a password, which would be stored; leave it out"
+            "the URL contains a user or a password, which would be stored; remove it"
         )
     if not query and (parts.query or "?" in text):
         raise CatalogueError(
-            f'"{shown}" has a query, which is often a key that expires; name a URL without one'
+            f'"{shown}" has a query, which is often a key that expires; give a URL without a query'
         )
     decoded = unquote(parts.path, errors="surrogateescape")
     if {".", ".."} & set(re.split(r"[/\\]", decoded)) or re.search(r"[\0-\x1f\x7f]", decoded):
-        raise CatalogueError(f'"{shown}" has `.`, `..` or a control character; write it plainly')
+        raise CatalogueError(f'"{shown}" has `.`, `..` or a control character; remove it')
     name = f"[{host}]" if ":" in host else host
     where = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
     asked = f"?{parts.query}" if parts.query else ""
@@ -73,9 +73,9 @@ def shown_uri(uri: str) -> str:
 
 
 def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
-    """Return a file of a web server as it is now. A redirect within the roots is followed once, as a link is.
+    """Return the present state of a file on a web server; a redirect within the roots is followed once, like a link.
 
-    One byte is asked for: that tells size and version, and whether the server has ranges. Raises a RasterError.
+    It requests one byte, to find size, version and whether the server supports ranges. Raises a RasterError.
     """
 
     def check(target: str) -> str:
@@ -97,10 +97,9 @@ def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
 def get_web_range(
     uri: str, start: int, stop: int, _version: str | None, seconds: float
 ) -> ByteRange:
-    """Return the bytes from `start` to `stop` of a file of a web server, or fewer at its end.
+    """Return the bytes from `start` to `stop` of a file on a web server, or fewer at its end.
 
-    No version is required of the server: the caller compares that of the answer, which every server tells. Raises a
-    RasterError.
+    The request does not require a version; the caller compares the version of the answer. Raises a RasterError.
     """
     return _get(uri, start, stop, seconds * _SHARE)[0]
 
@@ -108,8 +107,8 @@ def get_web_range(
 def _get(
     url: str, start: int, stop: int, seconds: float, check: "CheckURL | None" = None
 ) -> tuple[ByteRange, str, Mapping[str, str]]:
-    """Return a range, where it came from, and the headers of the answer."""
-    # Most processes read no file of a web server, and would wait for this import.
+    """Return a range, its URL after redirects, and the headers of the answer."""
+    # Import here, because most processes read no files from web servers.
     from pipeline.storage.web import refuse_redirects, web_client
 
     answer = web_client().fetch(
@@ -122,7 +121,7 @@ def _get(
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     if answer.headers.get("content-encoding", "identity") != "identity" or match is None:
         raise UnsuitableServer(
-            "its server does not say which bytes it sends; copy the file elsewhere"
+            "its server does not send the header Content-Range; copy the file elsewhere"
         )
     size = int(match[2])
     if (match[1] is None and size > start) or (match[1] is not None and int(match[1]) != start):
@@ -131,13 +130,13 @@ def _get(
 
 
 def _version_of(headers: Mapping[str, str]) -> str:
-    """Return the ETag as fingerprints hold it; without an ETag, the time of the last modification."""
+    """Return the ETag in the form of fingerprints; without an ETag, the time of the last modification."""
     if etag := headers.get("etag"):
         return quote(etag.replace('"', ""), safe="")
     modified = _modified(headers)
     if modified is None:
         raise UnsuitableServer(
-            "its server sends neither ETag nor Last-Modified, so that changes cannot be seen; "
+            "its server sends neither ETag nor Last-Modified, so changes cannot be detected; "
             "copy the file elsewhere"
         )
     return f"modified-{modified:x}"

@@ -9,7 +9,7 @@ down_revision = None
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schema"
 COPY = Path(__file__).with_suffix("")
-"""A copy of the schema of the first release. It is made when the second migration is written; see CONTRIBUTING.md."""
+"""A copy of the schema of the first release; it is made when the second migration is written, see CONTRIBUTING.md."""
 
 DROP = """
 DROP VIEW public_raster_sources, received_files, stac_items, stac_collections;
@@ -38,5 +38,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop everything but the extensions and the role of readers: other schemas may use them."""
+    """Drop everything except the extensions and the reader role, because other schemas may use them."""
     execute(DROP)

@@ -29,7 +29,7 @@ def test_an_unknown_setting_is_reported_with_the_nearest_one(
     }
     done = run(command, **changes)
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith(f"rastersources: {name} is not a setting and is ignored")
+    assert sentence.startswith(f"rastersources: {name} is not a setting and was ignored")
     assert nearest in sentence.partition("the nearest one is ")[2]
 
 

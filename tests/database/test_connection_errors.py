@@ -56,7 +56,7 @@ CASES = {
     "connect": ("known:hush-hush@127.0.0.1:{port}/closed", 'GRANT CONNECT ON DATABASE "closed"'),
     "name": ("known:hush-hush@nowhere.invalid/rastersources", UNKNOWN_HOST),
     "rest of a password": ("known:hush@hush-hush@nowhere.invalid/rastersources", UNKNOWN_HOST),
-    "option": ("known:hush-hush@127.0.0.1/x?colour=red", 'no option "colour"'),
+    "option": ("known:hush-hush@127.0.0.1/x?colour=red", '"colour" is not an option of a connection'),
     "number": ("known:hush-hush@127.0.0.1/x?connect_timeout=soon", "an option of the connection has an invalid value"),
 }  # fmt: skip
 

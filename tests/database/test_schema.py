@@ -210,7 +210,7 @@ def test_a_schema_from_before_the_first_release_is_refused(
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32))"))
             connection.execute(text("INSERT INTO alembic_version VALUES ('0015')"))
-        with pytest.raises(CatalogueError, match=r"revision 0015.*make a new database"):
+        with pytest.raises(CatalogueError, match=r"revision 0015.*create a new database"):
             step(engine, "head")
         engine.dispose()
 

@@ -41,7 +41,7 @@ def test_a_time_without_offset_is_in_the_zone() -> None:
 @pytest.mark.parametrize(
     ("stem", "fault"),
     [
-        ("rain_20241327", "there is no such time"),
+        ("rain_20241327", "this time does not exist"),
         ("rain_20241027T0230", "show it twice"),
         ("rain_20240331T0230", "skip it"),
     ],

@@ -44,7 +44,7 @@ def test_inspect_reads_objects(bucket: Bucket, tmp_path: Path) -> None:
     assert object_record == {**local_record, "uri": url}
     failed = run([*RASTERSOURCES, "inspect", "--stats", url], status=1)
     assert failed.stderr == (
-        "rastersources: statistics look at all pixels; copy the object to a folder for them\n"
+        "rastersources: statistics need all pixels; copy the object to a folder first\n"
     )
 
 

@@ -167,7 +167,7 @@ def test_a_step_of_a_series_without_a_time_is_rejected(tmp_path: Path, register:
     [
         ("a_20240331T0230.tif", "the clocks of Europe/Amsterdam skip it"),
         ("a_20241027T0230.tif", "the clocks of Europe/Amsterdam show it twice"),
-        ("a_20240230T0000.tif", "there is no such time"),
+        ("a_20240230T0000.tif", "this time does not exist"),
         ("a.tif", "the pattern finds no time in the file name"),
     ],
 )

@@ -164,9 +164,9 @@ def test_every_authority_of_proj_is_accepted(text: str, code: str) -> None:
         ("RD New", "is not a CRS; write its authority and code"),
         ("+proj=longlat", "is not a CRS; write its authority and code"),
         ("EPSG:28992+5709", "is not a CRS; write its authority and code"),
-        ("EPSG:0", "EPSG:0 is not a CRS that PROJ knows"),
-        ("EPSG:15934", "EPSG:15934 is not a CRS that PROJ knows"),
-        ("NOBODY:1", "NOBODY:1 is not a CRS that PROJ knows"),
+        ("EPSG:0", "PROJ has no CRS EPSG:0"),
+        ("EPSG:15934", "PROJ has no CRS EPSG:15934"),
+        ("NOBODY:1", "PROJ has no CRS NOBODY:1"),
         ("EPSG:4978", "EPSG:4978 cannot be used: .* has no place on earth"),
         ("EPSG:5709", "EPSG:5709 cannot be used: .* has no place on earth"),
         ("IAU_2015:49900", "IAU_2015:49900 cannot be used: PROJ has no operation"),
@@ -273,7 +273,7 @@ def test_holes_of_a_sparse_file_are_zeros_as_in_gdal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--crs", "EPSG:1"], "crs: EPSG:1 is not a CRS that PROJ knows"),
+        (["--crs", "EPSG:1"], "crs: PROJ has no CRS EPSG:1"),
         (["--crs", "RD"], "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
         (["--nodata", "much"], "nodata: is not a number"),
         (["--crs-override"], "crs_override: needs crs; give crs too"),

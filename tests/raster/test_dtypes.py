@@ -42,5 +42,5 @@ def test_bands_of_different_types_are_rejected(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", count=3, dtype="uint8", nodata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages.first.tags["BitsPerSample"].overwrite((8, 8, 16))
-    with pytest.raises(UnsupportedDtype, match="differ in type"):
+    with pytest.raises(UnsupportedDtype, match="have different types"):
         read_path(path)

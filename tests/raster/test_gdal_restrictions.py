@@ -332,6 +332,6 @@ def test_a_process_that_cannot_remove_drivers_reads_nothing(
     file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     with (
         ProcessReader(1, keep_raster) as pool,
-        pytest.raises(TransientError, match="cannot be kept to GeoTIFF"),
+        pytest.raises(TransientError, match="cannot be restricted to local GeoTIFF"),
     ):
         list(pool.read([file], ReadOptions()))

@@ -28,7 +28,7 @@ def test_a_small_raster_in_strips_is_a_cog(tmp_path: Path) -> None:
 
 def test_a_large_raster_in_strips_is_not_a_cog(tmp_path: Path) -> None:
     layout = read_path(write_raster(tmp_path / "a.tif", width=600, height=600)).layout
-    assert layout.not_cog_because == ("its pixels lie in strips, not in tiles",)
+    assert layout.not_cog_because == ("its pixels are stored in strips, not in tiles",)
 
 
 def test_a_raster_with_overviews_added_later_is_not_a_cog(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_raster_with_overviews_in_a_sidecar_is_not_a_cog(tmp_path: Path) -> No
     assert raster.layout.overviews == (2, 4)
     assert raster.sidecars == ("a.tif.ovr",)
     assert raster.size == path.stat().st_size
-    assert raster.layout.not_cog_because == ("its overviews lie in a file of their own",)
+    assert raster.layout.not_cog_because == ("its overviews are in another file",)
 
 
 def test_a_broken_sidecar_of_overviews_gives_a_warning(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def run(count: int, seed: int, folder: Path) -> Findings:
             path = Path(outcome.uri.removeprefix("file://"))
             code = "record" if isinstance(outcome, RasterFile) else outcome.code
             outcomes[code] += 1
-            if code == "timeout" or "ends the process" in getattr(outcome, "message", ""):
+            if code == "timeout" or "crashes the process" in getattr(outcome, "message", ""):
                 failures.append(path)
                 print(path, outcome, flush=True)
             else:

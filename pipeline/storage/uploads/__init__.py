@@ -1,4 +1,4 @@
-"""Storage of uploaded files, in a folder or a bucket. An upload is durable before the catalogue counts on it."""
+"""The storage of uploaded files, in a folder or a bucket; an upload is durable before the catalogue records it."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from pipeline.storage.uploads.unnamed import DryRunUpload, UnnamedUpload
 
 
 def open_upload_store(name: str | Path) -> UploadStore:
-    """Return the storage in a folder, which is made with the first upload, or at `s3://bucket/prefix`.
+    """Return the storage in a folder, which the first upload creates, or at `s3://bucket/prefix`.
 
     Raises CatalogueError for an invalid name, and for a bucket if the AWS_ variables are not usable.
     """
     location = literal_location(name)
     if location.on_web:
-        raise CatalogueError(f'"{name}" cannot be written to; write a folder or s3://bucket/prefix')
+        raise CatalogueError(f'"{name}" cannot store files; give a folder or s3://bucket/prefix')
     if location.in_bucket:
         bucket, key = bucket_and_key(location.base)
         open_bucket(bucket)

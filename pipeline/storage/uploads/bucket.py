@@ -1,4 +1,4 @@
-"""Uploads in a bucket: sent in parts as they arrive, so that an object appears complete or not at all."""
+"""Stores uploads in a bucket: it sends them in parts as they arrive, and an object appears only when it is complete."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,15 +24,15 @@ from pipeline.storage.uploads.store import (
 )
 
 PART_BYTES = 8 * 2**20
-"""Bytes of one part. S3 takes 10,000 parts, which is 80 GB."""
+"""Bytes of one part; S3 accepts 10,000 parts, which is 80 GB."""
 PARTS_AT_ONCE = 2
-"""Parts that are sent while the next one is filled. So many and one more are in memory."""
+"""Parts that are sent while the next part is filled; these parts and the next one are in memory."""
 
 _ABANDONED = "the upload was abandoned before it was complete; send it again"
 
 
 class OpenBucketUpload:
-    """An upload that is being sent. The object appears when it is committed."""
+    """An upload that is being sent; the object appears when it is committed."""
 
     def __init__(self, bucket: str, key: str) -> None:
         self.uri = object_uri(bucket, key)
@@ -63,7 +63,7 @@ class OpenBucketUpload:
         with self._writing:
             if self._open:
                 self._open = False
-                # If this fails too, a rule of the bucket deletes the parts of incomplete uploads.
+                # If this fails too, a lifecycle rule of the bucket deletes the parts.
                 with suppress(TransientError), translate_errors():
                     self._writer.__exit__(TransientError, TransientError(_ABANDONED), None)
 

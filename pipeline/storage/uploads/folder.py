@@ -1,4 +1,4 @@
-"""Uploads in a folder of this machine."""
+"""Stores uploads in a local folder."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ class OpenFolderUpload:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes. Raises TransientError, also if the upload was closed meanwhile."""
+        """Append bytes. Raises TransientError, including when the upload was closed in the meantime."""
         self.size += len(data)
         rest = memoryview(data)
         with self._writing, translate_errors():
@@ -39,14 +39,14 @@ class OpenFolderUpload:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def commit(self) -> None:
-        """Return when the file and the names that lead to it are on the disk."""
+        """Return when the file and its folders are on the disk."""
         with self._writing, translate_errors():
             os.fsync(self._descriptor)
             sync_folder(self.path.parent)
             sync_folder(self.path.parent.parent)
 
     def close(self) -> None:
-        """Close the file. Its descriptor's number is forgotten, because another file may get it."""
+        """Close the file and delete the number of its descriptor, because another file may get it."""
         with self._writing:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -57,7 +57,7 @@ class FolderUploadStore(UploadStore):
     """A folder with one folder for each upload."""
 
     folder: Path
-    """Absolute, without symlinks."""
+    """An absolute path without symlinks."""
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ class FolderUploadStore(UploadStore):
         return None
 
     def mark(self, identity: str, *, replace: bool = False) -> None:
-        """Write the file `.catalogue` while holding a lock on it. A killed process leaves it empty at worst."""
+        """Write the file `.catalogue` while holding a lock on it; a killed process may leave it empty."""
         with translate_errors():
             _make_folder(self.folder)
             with (self.folder / MARK_NAME).open("ab+") as file:
@@ -87,8 +87,8 @@ class FolderUploadStore(UploadStore):
             sync_folder(self.folder)
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int:
-        """Count what users other than root may write."""
-        # Sizes are read before the disk: bytes that arrive in between count twice, not never.
+        """Return the bytes that users other than root may write, minus those that announced uploads need."""
+        # Read the sizes before the free space, so that bytes that arrive in between count twice instead of not at all.
         to_come = [max(0, size - self._size(uri)) for uri, size in announced.items()]
         reserved = sum(size if ahead is None else min(size, ahead) for size in to_come)
         with translate_errors():
@@ -129,12 +129,12 @@ class FolderUploadStore(UploadStore):
             path = self._path(upload_id)
             with translate_errors():
                 path.unlink(missing_ok=True)
-            with suppress(OSError):  # the folder may hold another file
+            with suppress(OSError):  # the folder may contain another file
                 path.parent.rmdir()
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and its missing parents durable."""
+    """Create a folder and its missing parents durably."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -143,7 +143,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder or its nearest existing parent, which lies on the same disk."""
+    """Return the folder or its nearest existing parent, which is on the same disk."""
     while not folder.exists():
         folder = folder.parent
     return folder

@@ -1,4 +1,4 @@
-"""The storage of uploaded files: what a folder and a bucket have in common."""
+"""The base class of storages of uploaded files."""
 
 import errno
 import re
@@ -13,9 +13,9 @@ from pipeline.storage import StoredFile
 from pipeline.storage.s3 import OBSTORE_ERRORS, short_reason
 
 FILE_NAME = "raster.tif"
-"""The name of every upload. The folder or prefix that holds it is named by the upload's id."""
+"""The file name of every upload; its folder or prefix is named after the upload's id."""
 UPLOAD_ID = re.compile("[0-9a-f]{32}")
-"""Folders and prefixes with another name are never touched."""
+"""The pattern of upload ids; folders and prefixes with other names are never changed."""
 MARK_NAME = ".catalogue"
 """The file or object that names the catalogue to which the storage belongs."""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -26,10 +26,10 @@ class OpenUpload(Protocol):
 
     uri: str
     size: int
-    """Bytes so far."""
+    """Bytes that were received so far."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes. Raises TransientError if the storage takes no more, or if the upload was closed meanwhile."""
+        """Append bytes. Raises TransientError if the storage fails, or if the upload was closed in the meantime."""
 
     def commit(self) -> None:
         """Return when the file is complete and durable. Raises TransientError."""
@@ -39,7 +39,7 @@ class OpenUpload(Protocol):
 
 
 class UploadStore(ABC):
-    """A folder or a prefix of a bucket that holds uploads and nothing else."""
+    """A folder, or a prefix of a bucket, that contains only uploads."""
 
     @property
     @abstractmethod
@@ -52,15 +52,15 @@ class UploadStore(ABC):
 
     @abstractmethod
     def mark(self, identity: str, *, replace: bool = False) -> None:
-        """Mark the storage with the identity of a catalogue. An existing mark stays unless `replace`.
+        """Mark the storage with the identity of a catalogue; an existing mark stays unless `replace`.
 
-        Of several callers at once, one succeeds. Raises TransientError.
+        If several callers do this at once, one succeeds. Raises TransientError.
         """
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int | None:  # noqa: ARG002
-        """Return the bytes that stay free on the disk once the uploads `announced` have their sizes; None in a bucket.
+        """Return the bytes that will be free when the uploads in `announced` have their sizes; None for a bucket.
 
-        With `ahead`, an upload counts for at most so many bytes more than it has now.
+        With `ahead`, an upload counts for at most this many bytes more than it has now.
         """
         return None
 
@@ -75,18 +75,18 @@ class UploadStore(ABC):
         return self._open(upload_id)
 
     def owns(self, uri: str) -> bool:
-        """Whether a URI is that of an upload in this storage."""
+        """Return whether a URI is that of an upload in this storage."""
         return self.upload_id(uri) is not None
 
     def file(self, uri: str) -> StoredFile:
-        """Return an upload as it is now. Raises NotAllowed for another URI; RasterError or TransientError."""
+        """Return the present state of an upload. Raises NotAllowed for another URI; RasterError or TransientError."""
         upload_id = self.upload_id(uri)
         if upload_id is None:
             raise NotAllowed("it lies outside the storage of uploads; send it again")
         return self._find(upload_id)
 
     def read(self, uri: str) -> tuple[int, Iterator[bytes]]:
-        """Return the size of a file and its bytes, in parts. Raises TransientError, also if it is gone."""
+        """Return the size of a file and its bytes in parts. Raises TransientError, including when it was deleted."""
         upload_id = self.upload_id(uri)
         assert upload_id, uri
         with translate_errors():
@@ -128,19 +128,19 @@ class UploadStore(ABC):
 def mark_text(identity: str) -> bytes:
     """Return the content of a mark."""
     note = (
-        "the rastersources catalogue that this storage of uploads belongs to; see docs/uploads.md"
+        "the rastersources catalogue to which this storage of uploads belongs; see docs/uploads.md"
     )
     return f"{identity}\n({note})\n".encode()
 
 
 def parse_mark(text: bytes) -> str:
-    """Return the identity in a mark. Other content is an identity that no catalogue has."""
+    """Return the identity in a mark; other content gives an identity that no catalogue has."""
     return text.partition(b"\n")[0][:100].decode(errors="replace").strip()
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise TransientError or DiskFull for errors of the storage, because clients cannot solve them."""
+    """Turn errors of the storage into TransientError or DiskFull, because clients cannot solve them."""
     try:
         yield
     except OBSTORE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""A file for a dry run. It has no name in any folder, so that nothing remains of it."""
+"""An unnamed file for a dry run; it is not in any folder, so that nothing remains of it."""
 
 import os
 import tempfile
@@ -12,25 +12,25 @@ from pipeline.storage.uploads.store import translate_errors
 
 @dataclass(frozen=True)
 class DryRunUpload:
-    """An upload of a dry run: it is read and judged, and nothing is stored."""
+    """An upload of a dry run; it is read and checked, but not stored."""
 
     file: StoredFile
     source_id: int
     temporal: bool
     """Whether its source is a time series."""
     timestamp: datetime | None
-    """The time that the client sent; None if the file itself must have one."""
+    """The time that the client sent; None if the file must contain it."""
     crs: str | None = None
-    """The CRS that the client sent for a file without one."""
+    """The CRS that the client sent for a file without a CRS."""
     nodata: str | None = None
-    """The nodata value that the client sent for a file without one."""
+    """The nodata value that the client sent for a file without a nodata value."""
 
 
 class UnnamedUpload:
-    """An upload that is being received. The system deletes it when it is closed, or when this process is killed."""
+    """An upload that is being received; the system deletes it when it is closed or this process is killed."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Use the disk of a folder if it exists, otherwise that of temporary files."""
+        """Use the disk of a folder if that exists, otherwise the disk of temporary files."""
         if folder is not None and not folder.is_dir():
             folder = None
         with translate_errors():
@@ -51,7 +51,7 @@ class UnnamedUpload:
         return disk.f_bavail * disk.f_frsize
 
     def commit(self) -> None:
-        """Return when other processes can read all of it."""
+        """Return when other processes can read all bytes."""
         with translate_errors():
             self._file.flush()
 
@@ -60,7 +60,7 @@ class UnnamedUpload:
         self._file.close()
 
     def stored(self) -> StoredFile:
-        """Return the file as a reading process can open it."""
+        """Return the file in a form that a reading process can open."""
         descriptor = self._file.fileno()
         status = os.fstat(descriptor)
         path = f"/proc/{os.getpid()}/fd/{descriptor}"

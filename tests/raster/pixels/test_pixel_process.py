@@ -342,7 +342,7 @@ def test_a_process_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
         hanging_pid = process.pid
         assert hanging_pid
         os.kill(hanging_pid, signal.SIGSTOP)
-        with pytest.raises(TimedOut, match="takes over"):
+        with pytest.raises(TimedOut, match="takes more than"):
             process.ask(Export([pixel_file(raster)], window, None), PixelLimits(0.5, 10**8))
         assert not Path(f"/proc/{hanging_pid}").exists()
         np.testing.assert_array_equal(export(process, pixel_file(raster), window), first)

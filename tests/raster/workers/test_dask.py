@@ -190,7 +190,7 @@ def test_a_file_that_ends_worker_after_worker_is_rejected_alone(tmp_path: Path) 
     }
     assert list(rejected) == [17]
     assert rejected[17].code == "unreadable"
-    assert "ends the Dask worker that tries (1 did)" in rejected[17].message
+    assert "crashes the Dask workers (1 of them)" in rejected[17].message
     assert rejected[17].fingerprint == files[17].fingerprint
 
 
@@ -257,7 +257,7 @@ def test_a_scheduler_that_stops_gives_one_sentence(tmp_path: Path) -> None:
         results = iter(reader(files, OPTIONS))
         next(results)
         own_cluster.process.kill()
-        with pytest.raises(TransientError, match="does not answer; try again when it runs"):
+        with pytest.raises(TransientError, match="does not answer; start it and try again"):
             list(results)
 
 

@@ -115,7 +115,7 @@ def test_a_file_keeps_its_own_crs_and_nodata(
     ("name", "value", "sentence"),
     [
         ("crs", "RD New", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
-        ("crs", "EPSG:0", "EPSG:0 is not a CRS that PROJ knows; check its authority and its code."),
+        ("crs", "EPSG:0", "PROJ has no CRS EPSG:0; check the authority and the code."),
         ("crs", "EPSG:28992\0", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
         ("nodata", "none", "Is not a number; write for example -9999 or nan."),
         ("nodata", "9" * 60_000, "Is not a number; write for example -9999 or nan."),
