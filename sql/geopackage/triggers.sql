@@ -1,4 +1,4 @@
--- SQLite: the triggers that keep the spatial index of `files` where other programs change it, as the GeoPackage wants them.
+-- SQLite: the triggers of the GeoPackage standard that update the spatial index when other programs change `files`.
 CREATE TRIGGER rtree_files_geom_insert AFTER INSERT ON files
 WHEN (new.geom NOTNULL AND NOT ST_IsEmpty(new.geom))
 BEGIN

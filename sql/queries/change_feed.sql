@@ -4,5 +4,5 @@
 SELECT CASE WHEN current_setting('transaction_read_only') = 'on' THEN 0 ELSE number_commits(:most) END AS numbered;
 
 -- name: find_position
--- Of a transaction in the feed.
+-- The position of a transaction in the feed.
 SELECT seq FROM commits WHERE uuid = :commit AND seq IS NOT NULL;

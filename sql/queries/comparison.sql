@@ -49,7 +49,7 @@ OR (:outdated AND EXISTS (
 ALTER TABLE changed ADD PRIMARY KEY (position);
 
 -- name: find_absent
--- What lies below a folder that could not be listed is not known to be absent.
+-- Files below a folder that could not be listed do not count as absent.
 CREATE TEMPORARY TABLE absent AS
 SELECT known.uri, known.fingerprint, known.state FROM raster_files AS known
 WHERE :complete AND known.definition = :definition
@@ -58,7 +58,7 @@ WHERE :complete AND known.definition = :definition
                   WHERE known.uri = unlisted.uri OR starts_with(known.uri, rtrim(unlisted.uri, '/') || '/'));
 
 -- name: find_cleared
--- Rejections of files that are gone, or that could not be looked at and are again as they are registered.
+-- Rejections of files that no longer exist, or that could not be read and again equal the registered files.
 CREATE TEMPORARY TABLE cleared AS
 SELECT known.id FROM rejected_files AS known WHERE known.definition = :definition AND (
     NOT EXISTS (SELECT FROM listed WHERE listed.uri = known.uri)
@@ -70,7 +70,8 @@ SELECT known.id FROM rejected_files AS known WHERE known.definition = :definitio
         AND file.reading_hash = :reading_hash));
 
 -- name: find_moved
--- A new file with the fingerprint of exactly one absent file, which was there until now, and of no other new file.
+-- New files with the fingerprint of exactly one file that was present at the last run and is absent now. A fingerprint
+-- that two new files share does not count.
 WITH gone AS (
     SELECT fingerprint, min(uri) AS uri FROM absent GROUP BY fingerprint
     HAVING count(*) = 1 AND min(state) = 'present'
@@ -98,8 +99,8 @@ WITH split AS (
 UPDATE changed SET verdict = 'add', moved_from = NULL WHERE position = ANY (:positions);
 
 -- name: add_left_behind
--- A moved file that was seen and rejected or withheld at its new place is missing at the old one. Where it could not be
--- looked at, the next run finds the move again.
+-- A moved file that was read and rejected, or withheld, at its new URI is missing at the old one. If it could not be
+-- read, the next run finds the move again.
 INSERT INTO absent
 SELECT known.uri, known.fingerprint, known.state FROM changed
 JOIN raster_files AS known ON known.definition = :definition AND known.uri = changed.moved_from

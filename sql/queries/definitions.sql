@@ -30,7 +30,7 @@ SELECT id FROM raster_sources WHERE definition = :id;
 SELECT uuid FROM definitions WHERE id = :id;
 
 -- name: remove_files
--- Files of a drop folder are in sources of other definitions, and stay.
+-- The files of a drop folder stay, because they belong to sources of other definitions.
 DELETE FROM raster_files AS file USING raster_sources AS source
 WHERE file.source_id = source.id AND source.definition = :id AND file.definition = :id;
 
@@ -43,11 +43,11 @@ WITH rejected AS (
 DELETE FROM definitions WHERE id = :id;
 
 -- name: release_sources
--- The sources that stay no longer belong to a definition.
+-- The remaining sources no longer belong to a definition.
 UPDATE raster_sources SET definition = NULL, group_key = NULL, definition_hash = NULL WHERE definition = :id;
 
 -- name: count_outdated_sources
--- Without those that an unchanged file leads to. The first part of the hash is about all fields except the name.
+-- Leaves out the sources of unchanged files. The first part of the hash covers all fields except the name.
 SELECT count(*) FROM raster_sources AS source
 WHERE source.definition = :definition
   AND split_part(source.definition_hash, '.', 1) IS DISTINCT FROM split_part(:hash, '.', 1)
@@ -61,7 +61,7 @@ WHERE definition = :definition
   AND split_part(definition_hash, '.', 1) IS DISTINCT FROM split_part(:hash, '.', 1);
 
 -- name: update_outdated_sources
--- The name needs a file, so the part of the hash about names stays until a file comes.
+-- The name is made from a file, so the part of the hash for names stays until a file is registered.
 UPDATE raster_sources SET
     definition_hash = split_part(:hash, '.', 1) || '.' || coalesce(split_part(definition_hash, '.', 2), ''),
     description = :description, organisation_id = :organisation_id, access_modifier = :access_modifier,
@@ -69,7 +69,8 @@ UPDATE raster_sources SET
 WHERE id = ANY (:ids);
 
 -- name: tell_apart
--- Adds its grid to the name of each raster source that the run created, where another one of the import has the name.
+-- Adds the grid to the name of each raster source that the run created and that has the same name as another source of
+-- the import.
 UPDATE raster_sources AS source
 SET name = format('%s (%s)', left(name, 180), concat_ws(', ', projection, abs(pixelsize_x), dtype))
 WHERE definition = :definition AND created_by = current_run() AND pixelsize_x IS NOT NULL AND EXISTS (

@@ -13,7 +13,7 @@ UPDATE tasks SET status = 'STARTED', updated = now()
 WHERE id = (SELECT task_id FROM downloads WHERE uri = :uri) AND status = 'PENDING';
 
 -- name: finish
--- Returns no row if the file was given up meanwhile.
+-- Returns no row if the file was abandoned in the meantime.
 WITH written AS (
     UPDATE upload_files SET receiver = NULL, reserved = 0, changed = now()
     WHERE uri = :uri AND receiver = :receiver RETURNING uri
@@ -25,7 +25,7 @@ UPDATE tasks SET status = 'SUCCESS', result = 'downloads/' || download.uuid, upd
 FROM download WHERE tasks.id = download.task_id RETURNING tasks.id;
 
 -- name: fail
--- The file is no longer written, and is not needed.
+-- The file is no longer being written, and is not needed.
 WITH written AS (
     UPDATE upload_files SET receiver = NULL, reserved = 0, changed = now()
     WHERE uri = :uri AND receiver = :receiver RETURNING uri
@@ -36,7 +36,7 @@ UPDATE tasks SET status = 'FAILURE', detail = :detail, updated = now()
 FROM download WHERE tasks.id = download.task_id;
 
 -- name: sweep
--- Fails the tasks of files whose server is gone, and forgets files that have expired.
+-- Marks the tasks of files as failed if their server has stopped, and deletes the rows of expired files.
 WITH ended AS (
     DELETE FROM downloads AS download
     WHERE download.expires <= now()

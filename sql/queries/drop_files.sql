@@ -27,6 +27,7 @@ WHERE definition = :definition AND uri = ANY (:uris) AND (source_id <> :source O
 DELETE FROM rejected_files WHERE definition = :definition AND uri = ANY (:uris);
 
 -- name: forget_tombstones
--- Of the file itself, which came in again, and of files that were moved away. No run could bring these in again.
+-- Tombstones of the file itself, which was registered again, and of files that were moved away: no run could register
+-- those again.
 DELETE FROM tombstones
 WHERE definition = :definition AND (uri = ANY (:uris) OR NOT starts_with(uri, :folder));

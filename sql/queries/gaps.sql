@@ -1,5 +1,5 @@
 -- name: find_sources
--- Anyone may choose the name of a source. So uuids and ids of definitions come first.
+-- Users may choose any name for a source, so uuids and ids of definitions come first.
 SELECT id, uuid::text, name, definition, declared_interval, projection, notices FROM raster_sources
 WHERE CASE WHEN EXISTS (SELECT FROM raster_sources WHERE uuid = :uuid) THEN uuid = :uuid
            WHEN EXISTS (SELECT FROM raster_sources WHERE definition = :name) THEN definition = :name

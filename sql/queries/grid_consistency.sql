@@ -1,6 +1,6 @@
 -- name: find_model
--- The grid that the files of each source share: that of the first file that the batch did not read, else that of the
--- first file. `uris` are the files that it read.
+-- The grid that the files of each source share: the grid of the first file that the batch did not read, or else of the
+-- first file. `uris` are the files that the batch read.
 CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
 SELECT source_id, grid_of(file) AS grid FROM (
     SELECT DISTINCT ON (file.source_id) file.source_id, file FROM raster_files AS file
@@ -9,7 +9,7 @@ SELECT source_id, grid_of(file) AS grid FROM (
 ) AS first;
 
 -- name: find_misfit_of_upload
--- Why a staged file does not fit the files of its source, missing ones included; no row when it fits.
+-- The reason why a staged file does not fit the files of its source, including missing ones; no row if it fits.
 SELECT code, grid_message(own, model)
 FROM (
     SELECT ROW(coalesce(system.projection, system.wkt_md5), staged.pixelsize_x, staged.pixelsize_y,
@@ -21,14 +21,14 @@ FROM (
 WHERE code IS NOT NULL;
 
 -- name: find_contested
--- The sources of the definition with rejected files that only their grid keeps out.
+-- The sources of the definition that have files rejected only because of their grid.
 SELECT DISTINCT source.id FROM rejected_files AS rejected
 JOIN raster_sources AS source USING (definition, group_key)
 WHERE rejected.definition = :definition AND rejected.reading_hash = :reading_hash AND rejected.facts IS NOT NULL;
 
 -- name: find_misfits
--- Rejected files that only their grid keeps out. They are as they were read, and the definition would read them and
--- group them in the same way now.
+-- Files that are rejected only because of their grid. They have not changed since they were read, and the definition
+-- would now read and group them in the same way.
 CREATE TEMPORARY TABLE misfits ON COMMIT DROP AS
 SELECT rejected.id AS rejected_id, source.id AS source_id,
        jsonb_populate_record(NULL::raster_files, rejected.facts || jsonb_build_object(
@@ -40,10 +40,10 @@ JOIN raster_sources AS source USING (definition, group_key)
 WHERE rejected.definition = :definition AND rejected.reading_hash = :reading_hash AND rejected.facts IS NOT NULL;
 
 -- name: elect_grids
--- The grid that most files of a source fit; with as many, that of the file with the lowest URI. Files that are missing,
--- or that this run did not find, have no vote. Files of other definitions and of clients are not up for choice, so their
--- grid wins. There may be many grids: those that differ by rounding alone are counted as one, and only those with
--- neighbouring pixel sizes are compared.
+-- The grid that most files of a source fit; if two grids fit as many, the grid of the file with the lowest URI. Missing
+-- files, and files that this run did not find, do not count. Files of other definitions and of clients cannot be
+-- rejected here, so their grid always wins. There may be many grids: grids that differ only by rounding count as one,
+-- and only grids with similar pixel sizes are compared.
 CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
 WITH voter AS (
     SELECT source_id, grid_of(file) AS grid, (file).uri, false AS fixed FROM misfits
@@ -78,8 +78,8 @@ WHERE file.definition = :definition AND file.state = 'present'
   AND grid_mismatch(grid_of(file), elected.grid) IS NOT NULL;
 
 -- name: evict
--- Files of the definition that do not fit the elected grid leave their source. The present ones among them become
--- rejected files, which keep what was read from them. Without `everything`, only missing files and `uris` are judged.
+-- Removes the files of the definition that do not fit the chosen grid from their source. Present files become rejected
+-- files, which keep the facts that were read. Without `everything`, only missing files and `uris` are tested.
 WITH judged AS (
     SELECT file.id, grid_mismatch(grid_of(file), elected.grid) AS code,
            grid_message(grid_of(file), elected.grid) AS message
@@ -114,7 +114,7 @@ INSERT INTO raster_files OVERRIDING SYSTEM VALUE SELECT (accepted.file).* FROM a
 RETURNING uri, size;
 
 -- name: count_evicted
--- What evicted files count less than before, by what the run had done with them.
+-- The number of removed files by what the run had done with them; the counts of the run decrease by these.
 SELECT -count(*) FILTER (WHERE verdict IN ('add', 'update', 'moved')) AS registered,
        -count(*) FILTER (WHERE verdict = 'moved') AS moved,
        -count(*) FILTER (WHERE verdict IS NULL OR verdict = 'outdated') AS unchanged,

@@ -1,6 +1,6 @@
 -- name: list_definitions
--- The definitions of the runs that the caller may see, each with its last run. A loop over the index finds the ids, as
--- there may be many runs of each.
+-- The definitions of the runs that the caller may see, each with its last run. A loop over the index finds the ids,
+-- because each may have many runs.
 WITH RECURSIVE known AS (
     (SELECT definition AS id FROM sync_runs ORDER BY definition LIMIT 1)
     UNION ALL
@@ -29,7 +29,7 @@ WHERE organisation_ids && CAST(:reads AS bigint[]) AND (CAST(:before AS integer)
 ORDER BY id DESC LIMIT :most;
 
 -- name: get_run
--- One run; `full_detail` tells whether the caller may see paths.
+-- One run; `full_detail` is whether the caller may see paths.
 SELECT *, organisation_ids && CAST(:writes AS bigint[]) AS full_detail, CASE WHEN finished IS NULL THEN
        extract(epoch FROM clock_timestamp() - started)::double precision ELSE seconds END AS elapsed
 FROM sync_runs WHERE id = :run AND organisation_ids && CAST(:reads AS bigint[]);
@@ -67,7 +67,7 @@ SELECT id, code, definition, message, full_uri, uri, name, first_seen, last_seen
 ) AS ranked WHERE place <= :most ORDER BY place;
 
 -- name: retry
--- As rejected_files.retry, for what the caller may write.
+-- Does the same as rejected_files.retry, for files that the caller may write.
 UPDATE rejected_files SET fingerprint = NULL
 WHERE organisation_id = ANY (CAST(:writes AS bigint[]))
   AND (CAST(:id AS bigint) IS NULL OR id = :id)

@@ -13,8 +13,8 @@ RETURNING absent.state;
 SELECT id, group_key FROM raster_sources WHERE definition = :definition AND file_count = 0;
 
 -- name: find_removable
--- Empty sources that nobody uses, and that no file may come back to: a rejected file may be mended, a deleted one
--- restored, an upload may be on its way.
+-- Empty sources that are not in use and to which no file can return: a rejected file may be repaired, a deleted file may
+-- be restored, and an upload may be in progress.
 SELECT source.id FROM raster_sources AS source
 WHERE source.id = ANY (:ids) AND source.file_count = 0
   AND NOT EXISTS (SELECT FROM rejected_files AS rejected

@@ -1,6 +1,6 @@
 -- name: find_step
--- The last step of a raster source at or before a time; null if there is none. The index raster_files_step finds it in
--- files of one step; those of several steps are looked through.
+-- The last step of a raster source at or before a time; null if there is none. The index raster_files_step finds it
+-- among files of one step; files of several steps are scanned.
 SELECT max(step) AS step FROM (
     (SELECT file.times[1] AS step FROM raster_files AS file
      WHERE file.source_id = :source AND file.times <> '{}' AND (cardinality(file.times) > 1) IS FALSE
@@ -20,7 +20,7 @@ ORDER BY step;
 
 -- name: choose_files
 -- The files of a raster source that show a window, the last one on top: at a step, within bounds in WGS 84 degrees or
--- in the CRS of the files. Null stands for any.
+-- in the CRS of the files. Null means any.
 WITH wanted AS (
     SELECT CAST(:step AS timestamptz) AS step, CAST(:degrees AS double precision[]) AS degrees,
            CAST(:bounds AS double precision[]) AS bounds

@@ -10,6 +10,6 @@ FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
 WHERE extname = ANY (:names);
 
 -- name: find_other_owner
--- Row-level security binds every role but the owner of a table and its members.
+-- Row-level security applies to every role except the owner of a table and its members.
 SELECT pg_get_userbyid(relowner) AS owner, current_user AS role FROM pg_class
 WHERE oid = to_regclass('raster_sources') AND row_security_active(oid);

@@ -1,6 +1,6 @@
 -- name: find_sources
--- The sources that a batch may write to: those of its groups, and those that its files were registered in or kept out
--- of. A UNION, for with an OR PostgreSQL would scan all sources.
+-- The sources that a batch may change: those of its groups, and those in which its files were registered or rejected.
+-- This is a UNION, because PostgreSQL would scan all sources for an OR.
 SELECT id FROM raster_sources WHERE definition = :definition AND group_key = ANY (:keys)
 UNION SELECT source_id FROM raster_files WHERE definition = :definition AND uri = ANY (:uris)
 UNION SELECT source.id
@@ -18,9 +18,9 @@ WHERE source.definition = :definition AND source.group_key = moved.old_key
                   WHERE other.definition = :definition AND other.group_key = moved.key);
 
 -- name: upsert_sources
--- One source per group. A source that exists is updated only when its definition changed, and its name only when the
--- part of the hash about names changed. New sources of one file get what derive_sources() would derive, and their ids
--- are returned: deriving them later would write each of them, and its entries in all indexes, a second time.
+-- One source per group. An existing source is updated only if its definition changed, and its name only if the part of
+-- the hash for names changed. New sources of one file get the fields that derive_sources() would derive, and their ids
+-- are returned: deriving them later would write each row, and its entries in all indexes, a second time.
 INSERT INTO raster_sources (uuid, definition, group_key, definition_hash, name, description, organisation_id,
                             access_modifier, supplier_id, supplier_code, temporal, declared_interval, file_count,
                             "interval", first_value_timestamp, last_value_timestamp, west, south, east, north,
@@ -49,7 +49,7 @@ WHERE raster_sources.definition_hash IS DISTINCT FROM excluded.definition_hash
 RETURNING CASE WHEN xmax = 0 AND file_count = 1 THEN id END; -- xmax is 0 where a row was inserted
 
 -- name: find_former_sources
--- The sources of the definition that files belonged to, registered or rejected.
+-- The sources of the definition to which files belonged, registered or rejected.
 SELECT file.uri, source.id, source.group_key
 FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id
 WHERE file.definition = :definition AND file.uri = ANY (:uris) AND source.definition = :definition
@@ -59,7 +59,7 @@ FROM rejected_files AS rejected JOIN raster_sources AS source USING (definition,
 WHERE rejected.definition = :definition AND rejected.uri = ANY (:uris);
 
 -- name: withhold_groups
--- Sources that were deleted since the files were listed. Looked up once the sources are locked, for a deletion locks
+-- Sources that were deleted since the files were listed. Run this after locking the sources, because a deletion locks
 -- them too.
 DELETE FROM raster_sources AS source USING tombstones AS tombstone
 WHERE source.definition = :definition AND source.group_key = ANY (:keys)
@@ -84,13 +84,13 @@ WHERE source.id = file.source_id AND file.definition = :definition AND file.uri 
 RETURNING file.uri, file.added_by;
 
 -- name: keep_added_by
--- A file that moved was added by the run that added it at its former place.
+-- A moved file counts as added by the run that added it at its former URI.
 UPDATE raster_files AS file SET added_by = moved.run
 FROM unnest(CAST(:moved AS text[]), CAST(:runs AS integer[])) AS moved (uri, run)
 WHERE file.definition = :definition AND file.uri = moved.uri;
 
 -- name: forget_tombstones
--- Of files that came in again because they changed.
+-- Deletes the tombstones of files that were registered again because they changed.
 DELETE FROM tombstones USING staged
 WHERE tombstones.definition = :definition AND tombstones.uri = staged.uri AND tombstones.uri <> ALL (:misfits);
 

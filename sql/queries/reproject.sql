@@ -1,5 +1,5 @@
 -- name: create_grids
--- What the bounds of files follow from, and what is stored of them. Files that share both are one row.
+-- The inputs from which the bounds of files are computed, and the stored bounds. Files that share both are one row.
 CREATE TEMPORARY TABLE grids ON COMMIT DROP AS
 SELECT row_number() OVER () AS number, array_agg(id) AS files, coordinate_system_id, transform, width, height,
        west, south, east, north, operation_code, operation_name, operation_accuracy, proj_version
@@ -8,7 +8,8 @@ GROUP BY coordinate_system_id, transform, width, height, west, south, east, nort
          operation_code, operation_name, operation_accuracy, proj_version;
 
 -- name: create_placed
--- The grids whose place differs from the stored one. `code` and `message` say why a grid has no place any more.
+-- The grids whose new bounds differ from the stored ones. `code` and `message` give the reason if a grid can no longer
+-- be placed.
 CREATE TEMPORARY TABLE placed ON COMMIT DROP AS
 SELECT NULL::bigint AS number, NULL::double precision AS metres, west, south, east, north, footprint, operation_code,
        operation_name, operation_accuracy, proj_version, notices, NULL::text AS code, NULL::text AS message
@@ -49,7 +50,7 @@ FROM placed JOIN grids USING (number) CROSS JOIN unnest(grids.files) AS member (
 JOIN raster_files AS file ON file.id = member.id WHERE placed.code IS NULL;
 
 -- name: update_files
--- Replaces the warnings that follow from the place. Skips a file that was registered with another grid meanwhile.
+-- Replaces the warnings about the bounds. Skips a file that was registered with another grid in the meantime.
 UPDATE raster_files AS file SET
     west = placed.west, south = placed.south, east = placed.east, north = placed.north,
     footprint = placed.footprint, operation_code = placed.operation_code,
@@ -66,5 +67,5 @@ WHERE file.id = member.id AND placed.code IS NULL
     = (grids.coordinate_system_id, grids.transform, grids.width, grids.height);
 
 -- name: reread_misfits
--- Files that do not fit their source keep what was read from them, their old place too. So they are read again.
+-- Files that do not fit their source keep the facts that were read, including their old bounds. So they are read again.
 UPDATE rejected_files SET fingerprint = NULL WHERE facts IS NOT NULL;

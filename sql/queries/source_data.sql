@@ -3,8 +3,8 @@
 SELECT id FROM organisations WHERE id = :organisation AND raster_storage_capacity IS NOT NULL FOR NO KEY UPDATE;
 
 -- name: select_storage_use
--- In bytes; no row for an organisation without a quota. Its raster sources, its open uploads and the files that it is
--- sending count.
+-- The bytes in use by an organisation: its raster sources, its open uploads and the files that it is sending. There is
+-- no row for an organisation without a quota.
 SELECT raster_storage_capacity AS capacity,
        (SELECT coalesce(sum(size), 0) FROM raster_sources WHERE organisation_id = :organisation)
      + (SELECT coalesce(sum(upload.size), 0)
@@ -26,7 +26,7 @@ FROM raster_sources AS source WHERE id = :source;
 INSERT INTO tasks DEFAULT VALUES RETURNING id, uuid;
 
 -- name: insert_upload
--- Of a file that is durable.
+-- The file must be durable.
 INSERT INTO uploads (source_id, task_id, user_id, filename, uri, size, "timestamp", crs, nodata, state)
 VALUES (:source_id, :task_id, :user_id, :filename, :uri, :size, :timestamp, :crs, :nodata, 'received');
 
@@ -53,7 +53,7 @@ WITH removed AS (
 SELECT uri FROM removed;
 
 -- name: count_partly_inside
--- To be run after `remove_files`.
+-- Run this after `remove_files`.
 SELECT count(*) FROM raster_files
 WHERE source_id = :source
   AND times[1] <= coalesce(CAST(:stop AS timestamptz), 'infinity')

@@ -1,5 +1,5 @@
 -- name: select_outline
--- The union of the footprints; null where there are so many different ones that the bounds must do.
+-- The union of the footprints; null if there are too many different ones, so that the page shows the bounds.
 WITH outlines AS (
     SELECT DISTINCT footprint FROM raster_files WHERE source_id = :source LIMIT :most + 1
 )
@@ -17,7 +17,7 @@ LEFT JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
 WHERE source.id = :source
 
 -- name: count_steps
--- Steps of a series in equal parts of its time, from 1.
+-- The number of steps in each of the equal parts of the time of a series; parts are numbered from 1.
 SELECT width_bucket(extract(epoch FROM step), extract(epoch FROM CAST(:first AS timestamptz)),
                     extract(epoch FROM CAST(:until AS timestamptz)), CAST(:parts AS integer)) AS part,
        count(DISTINCT step) AS steps

@@ -4,7 +4,7 @@ CREATE TEMPORARY TABLE staged ON COMMIT DROP AS
 SELECT NULL::bigint AS position, NULL::text AS group_key, file.* FROM raster_files AS file WITH NO DATA;
 
 -- name: insert_coordinate_systems
--- Most times all are known. Then nothing is inserted, which would use up numbers.
+-- Usually all are known. Then nothing is inserted, because an insert would use up ids.
 INSERT INTO coordinate_systems (wkt, projection)
 SELECT wkt, projection FROM unnest(CAST(:wkts AS text[]), CAST(:projections AS text[])) AS found (wkt, projection)
 WHERE NOT EXISTS (SELECT FROM coordinate_systems AS known WHERE known.wkt_md5 = md5(found.wkt))

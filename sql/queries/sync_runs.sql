@@ -11,7 +11,8 @@ UPDATE sync_runs SET organisation_ids = ARRAY(SELECT DISTINCT unnest(organisatio
 WHERE id = :id;
 
 -- name: advance
--- Counts a batch in the transaction that writes it. Of 200 points of the progress every second one is kept.
+-- Adds the counts of a batch, in the transaction that writes it. When the progress has 200 points, every second one is
+-- dropped.
 UPDATE sync_runs SET active = clock_timestamp(), listed = listed + :files, registered = registered + :registered,
     rejected = rejected + :rejected, bytes = bytes + :bytes, progress = CASE
         WHEN cardinality(progress) < 400 THEN progress
@@ -21,7 +22,7 @@ UPDATE sync_runs SET active = clock_timestamp(), listed = listed + :files, regis
 WHERE id = current_run();
 
 -- name: finish
--- A run of a definition that ended before its owner was found belongs to those of the run before.
+-- A run of a definition that ended before its organisation was found gets the organisations of the previous run.
 UPDATE sync_runs SET organisation_ids = CASE
         WHEN organisation_ids <> '{}' OR definition = :by_hand THEN organisation_ids
         ELSE coalesce((SELECT last.organisation_ids FROM sync_runs AS last

@@ -1,6 +1,6 @@
 -- name: add_source_tombstones
--- For a raster source that is about to be deleted: one for its group as a whole, and one for each file that another
--- definition brought into it. Rejections of the group end.
+-- Adds tombstones for a raster source that is about to be deleted: one for its group as a whole, and one for each file
+-- that another definition added to it. Deletes the rejections of the group.
 WITH source AS (
     SELECT id, uuid, name, organisation_id, definition, group_key FROM raster_sources WHERE id = :source
 ), forgotten AS (
@@ -22,8 +22,8 @@ SELECT group_key FROM tombstones WHERE definition = :definition AND uri IS NULL;
 SELECT definition, source_uuid AS source, name, uri, created FROM tombstones ORDER BY created, id;
 
 -- name: find
--- By the uuid of the source, the definition, the file, or a folder or prefix above it. The group of a single-file source
--- is the URI of its file.
+-- Finds tombstones by the uuid of the source, the definition, the file, or a folder or prefix above it. The group of a
+-- single-file source is the URI of its file.
 SELECT id FROM tombstones
 WHERE :everything OR source_uuid::text = ANY (:names) OR definition = ANY (:names)
    OR coalesce(uri, group_key) = ANY (:uris)
@@ -32,7 +32,7 @@ WHERE :everything OR source_uuid::text = ANY (:names) OR definition = ANY (:name
 FOR UPDATE;
 
 -- name: restore
--- A deleted source comes back empty under its uuid. The next sync fills it and sets the fields of its definition.
+-- Creates a deleted source again, empty, with its uuid. The next sync adds its files and the fields of its definition.
 WITH restored AS (
     DELETE FROM tombstones WHERE id = ANY (:ids) RETURNING *
 )

@@ -9,7 +9,7 @@ SELECT id FROM raster_sources WHERE definition = :definition AND created_by = :r
 UNION SELECT source_id FROM raster_files WHERE definition = :definition AND added_by = :run;
 
 -- name: find_changed_sources
--- The sources that the run created and that something else described since: they stay as they are.
+-- The sources that the run created and that were edited or defined by others since; they stay unchanged.
 SELECT id, uuid, name, described_by AS run FROM raster_sources
 WHERE id = ANY (:ids) AND created_by = :run AND described_by IS DISTINCT FROM :run ORDER BY id;
 
@@ -21,7 +21,7 @@ WHERE file.source_id = ANY (:ids) AND file.definition = :definition AND file.add
 ORDER BY file.uri COLLATE "C";
 
 -- name: remove_files
--- Without tombstones: the next run registers the files again.
+-- Leaves no tombstones, so that the next run registers the files again.
 DELETE FROM raster_files WHERE source_id = ANY (:ids) AND source_id <> ALL (:kept)
   AND definition = :definition AND added_by = :run AND registered_by = :run;
 

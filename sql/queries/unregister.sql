@@ -6,8 +6,8 @@ UNION SELECT source_id FROM raster_files AS file WHERE file.definition IS NOT NU
                WHERE starts_with(file.uri, rtrim(folder.uri, '/') || '/')));
 
 -- name: remove_files
--- Files of these URIs or below them, and the files of these sources; never those that clients sent. Files of a
--- definition leave tombstones. Those that were registered by hand do not: only a user brings them back.
+-- Removes files with these URIs or below them, and the files of these sources, but never files that clients sent. Files
+-- of a definition leave tombstones. Files that were registered by hand do not, because only a user registers them again.
 WITH removed AS (
     DELETE FROM raster_files AS file WHERE file.definition IS NOT NULL AND (
         file.uri = ANY (:uris)
@@ -25,7 +25,7 @@ WITH removed AS (
 SELECT count(*) FROM removed;
 
 -- name: forget_rejections
--- Of files that were registered by hand.
+-- Deletes the rejections of files that were registered by hand.
 DELETE FROM rejected_files AS file WHERE file.definition = :by_hand AND (
     file.uri = ANY (:uris)
     OR EXISTS (SELECT FROM unnest(CAST(:uris AS text[])) AS folder (uri)

@@ -1,11 +1,11 @@
 -- name: hold_receiver
--- The settings keep the database from ending the idle transaction, and tell it of a server that is gone.
+-- The settings stop the database from ending the idle transaction, and let it notice a server that has stopped.
 SELECT set_config('idle_in_transaction_session_timeout', '0', true),
        set_config('tcp_keepalives_idle', '30', true), set_config('tcp_keepalives_interval', '10', true),
        pg_advisory_xact_lock_shared(:lock, :receiver);
 
 -- name: select_unneeded
--- Recorded files that no raster source has, no open upload waits with, no client may download, and no server receives.
+-- Recorded files that belong to no raster source, open upload or download, and that no server is receiving.
 SELECT uri FROM upload_files AS kept
 WHERE receiver IS NULL AND (CAST(:uris AS text[]) IS NULL OR uri = ANY (CAST(:uris AS text[])))
   AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
@@ -13,20 +13,21 @@ WHERE receiver IS NULL AND (CAST(:uris AS text[]) IS NULL OR uri = ANY (CAST(:ur
   AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri AND upload.state = ANY (:open_states));
 
 -- name: limit_lock_wait
--- Statements of the transaction wait no longer than this for a lock.
+-- The longest time that statements of the transaction wait for a lock.
 SELECT set_config('lock_timeout', :limit, true);
 
 -- name: lock_source
--- Keeps a raster source from being deleted until the transaction ends; no row if it is gone.
+-- Locks a raster source so that it cannot be deleted until the transaction ends; no row if it does not exist.
 SELECT id FROM raster_sources WHERE id = :source FOR KEY SHARE;
 
 -- name: lock_file
--- The row of a file that a server receives; no row if it was given up.
+-- The row of a file that a server receives; no row if it was abandoned.
 SELECT uri FROM upload_files WHERE uri = :uri AND receiver = :receiver FOR UPDATE;
 
 -- name: lock_reservations
--- Waits until no other reservation is being made, and holds others off until the transaction ends. It must be the last
--- lock that a transaction takes: one that waits for a row while holding it stops all uploads. No server has number 0.
+-- Waits until no other reservation is being made, and blocks others until the transaction ends. It must be the last lock
+-- that a transaction takes: a transaction that waits for a row while holding it stops all uploads. Number 0 is not the
+-- number of a server.
 SELECT pg_advisory_xact_lock(:lock, 0);
 
 -- name: begin_receiving
@@ -38,7 +39,7 @@ INSERT INTO upload_files (uri, source_id, receiver, reserved) VALUES (:uri, :sou
 UPDATE upload_files SET reserved = :reserved WHERE uri = :uri AND receiver = :receiver;
 
 -- name: end_receiving
--- The file is no longer being written; no row if it was given up before.
+-- The file is no longer being written; no row if it was abandoned before.
 UPDATE upload_files SET receiver = NULL, reserved = 0, changed = now()
 WHERE uri = :uri AND receiver = :receiver RETURNING uri;
 
@@ -46,7 +47,7 @@ WHERE uri = :uri AND receiver = :receiver RETURNING uri;
 SELECT uri, reserved FROM received_files;
 
 -- name: give_up_receiving
--- Files whose server is gone are no longer being written.
+-- Files whose server has stopped are no longer being written.
 UPDATE upload_files AS file SET receiver = NULL, reserved = 0, changed = now()
 WHERE receiver IS NOT NULL AND NOT EXISTS (SELECT FROM received_files AS received WHERE received.uri = file.uri);
 

@@ -1,5 +1,5 @@
 -- name: list_waiting
--- The oldest uploads of each organisation that wait, or whose worker died.
+-- The oldest uploads of each organisation that wait, or whose worker stopped.
 SELECT organisation_id, array_agg(id ORDER BY id) AS ids FROM (
     SELECT upload.id, source.organisation_id,
            row_number() OVER (PARTITION BY source.organisation_id ORDER BY upload.id) AS place
@@ -30,8 +30,8 @@ FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id;
 SELECT id FROM uploads WHERE id = :id AND state = 'processing' FOR UPDATE;
 
 -- name: replace_files
--- Deletes the files that an upload replaces: those of no other time that lie within it, to half a pixel. Files of a
--- definition leave tombstones, so that its next run does not put them beside what replaced them.
+-- Deletes the files that an upload replaces: files within it, to half a pixel, that have no time other than its time.
+-- Files of a definition leave tombstones, so that its next run does not register them again.
 WITH removed AS (
     DELETE FROM raster_files AS file USING staged
     WHERE file.source_id = staged.source_id AND file.uri <> staged.uri

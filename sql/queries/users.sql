@@ -29,8 +29,8 @@ LEFT JOIN api_keys AS key ON key.id = session.key_id
 WHERE session.token_hash = :token_hash AND session.expires > now() AND caller.active AND key.revoked IS NULL;
 
 -- name: count_failures
--- The failures before an attempt, of the name at the address and of all names there, and the seconds since the last of
--- each.
+-- The number of failures before an attempt, for the name at the address and for all names at the address, and the
+-- seconds since the last failure of both kinds.
 WITH earlier AS (
     SELECT at, username = :username AS named FROM sign_in_failures
     WHERE at > now() - :minutes * interval '1 minute' AND address = :address AND id < :attempt
@@ -44,7 +44,7 @@ SELECT by_name, coalesce(extract(epoch FROM clock_timestamp() - last_by_name), 0
 FROM summary;
 
 -- name: prune_failures
--- Deletes those that are too old to count, and all but the newest.
+-- Deletes failures that are too old to count, and all except the newest.
 DELETE FROM sign_in_failures
 WHERE at < now() - :minutes * interval '1 minute'
    OR id <= (SELECT id FROM sign_in_failures ORDER BY id DESC OFFSET :most LIMIT 1);
@@ -53,7 +53,7 @@ WHERE at < now() - :minutes * interval '1 minute'
 SELECT id, password_hash FROM users WHERE username = :username AND active;
 
 -- name: close_session
--- And all sessions that have expired.
+-- Also deletes all expired sessions.
 DELETE FROM sessions WHERE token_hash = :token_hash OR expires <= now();
 
 -- name: record_failure

@@ -1,6 +1,6 @@
 -- Extensions, and the functions that several tables share.
 
--- An ordinary role may not create extensions. pipeline/database/privileges.py checks that before this runs.
+-- Ordinary roles may not create extensions. pipeline/database/privileges.py checks this first.
 CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 

@@ -1,4 +1,4 @@
--- Organisations and users: who logs in, and what they may do.
+-- Organisations, users and their roles, API keys and sessions.
 
 CREATE TABLE organisations (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION bounds_geometry(west double precision, south double precision, east double precision, north double precision)
 RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE -- a body that is bound here, because pg_restore fills the generated columns without a search_path
+RETURN CASE -- names in this kind of body are resolved now, because pg_restore computes generated columns without search_path
     WHEN west <= east THEN ST_Multi(ST_MakeEnvelope(west, south, east, north, 4326))
     ELSE ST_Collect(ST_MakeEnvelope(west, south, 180, north, 4326), ST_MakeEnvelope(-180, south, east, north, 4326))
 END;
@@ -77,9 +77,9 @@ CREATE TABLE raster_sources (
     UNIQUE (definition, group_key)
 );
 -- Each filter and order of the API has an index of its own.
--- Boxes of all sizes that come in any order overlap in the pages of a GiST index, of which a small box then reads three times as many.
+-- SP-GiST, because boxes of all sizes overlap in the pages of a GiST index: a search for a small box reads three times as many pages.
 CREATE INDEX raster_sources_extent ON raster_sources USING spgist (extent);
--- All that counting on a map needs, so that it reads no rows.
+-- Has all columns for counting on a map, so that PostgreSQL reads no rows.
 CREATE INDEX raster_sources_map ON raster_sources (map_column, map_row, access_modifier, organisation_id, supplier_id);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
 CREATE INDEX raster_sources_name_trigram ON raster_sources USING gin (name gin_trgm_ops);
@@ -142,7 +142,7 @@ COMMENT ON COLUMN raster_sources.notices IS 'Warnings: [{"code", "message"}]. De
 COMMENT ON COLUMN raster_sources.created IS 'When the raster source was created.';
 COMMENT ON COLUMN raster_sources.last_modified IS 'When the raster source last changed.';
 
--- PostgreSQL computes generated columns after the trigger: so the old values are compared with themselves.
+-- PostgreSQL computes generated columns after the trigger, so their old values are compared with themselves.
 CREATE FUNCTION touch_raster_source() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := OLD.last_modified;
@@ -162,6 +162,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has columns that are generated after the trigger; sets described_by.';
+COMMENT ON FUNCTION touch_raster_source IS 'Sets last_modified of a changed raster source, as touch_last_modified does, but ignores generated columns; sets described_by.';
 CREATE TRIGGER raster_sources_touch BEFORE UPDATE ON raster_sources
     FOR EACH ROW EXECUTE FUNCTION touch_raster_source();

@@ -61,11 +61,11 @@ CREATE TABLE raster_files (
     CHECK (upper_bound_y > origin_y),
     UNIQUE (uri, source_id)
 );
--- Two of the indexes hold URIs, which are long. That of a definition is in the order in which its files come in.
+-- Two of the indexes hold URIs, which are long. The index for a definition has the order in which files are registered.
 CREATE INDEX raster_files_source ON raster_files (source_id, id);
 CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WHERE definition IS NOT NULL;
 CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint); -- for people who query by SQL
--- The step at a time, see sql/queries/pixels.sql.
+-- Finds the step at a time; see sql/queries/pixel_files.sql.
 CREATE INDEX raster_files_step ON raster_files (source_id, (cardinality(times) > 1), (times[1])) WHERE times <> '{}';
 CREATE INDEX raster_files_warned ON raster_files (registered_by) WHERE notices <> '[]'; -- for the pages of warnings
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
@@ -119,7 +119,7 @@ BEGIN
     IF strpos(name, '%') = 0 THEN
         RETURN name;
     END IF;
-    BEGIN -- a block that catches errors takes longer than all else
+    BEGIN -- a block that catches errors takes longer than the rest of the function
         RETURN (
             SELECT convert_from(string_agg(CASE WHEN part[1] ~ '^%[0-9A-Fa-f]{2}$' THEN decode(substr(part[1], 2), 'hex')
                                                 ELSE convert_to(part[1], 'UTF8') END, '' ORDER BY place), 'UTF8')

@@ -1,7 +1,7 @@
--- Which files of one raster source fit each other: they share a CRS, a pixel size and a dtype.
--- What fits is defined here and nowhere else. Registering, syncing and uploading use it.
+-- Defines when the files of a raster source fit each other: they share a CRS, a pixel size and a dtype. Registering,
+-- syncing and uploading all use this definition.
 CREATE TYPE grid AS (crs text, pixelsize_x double precision, pixelsize_y double precision, dtype text);
-COMMENT ON TYPE grid IS 'What the files of a raster source share. crs is EPSG:n, or the hash of a WKT without a code.';
+COMMENT ON TYPE grid IS 'The grid that the files of a raster source share. crs is EPSG:n, or the hash of a WKT without a code.';
 
 CREATE FUNCTION grid_of(file raster_files) RETURNS grid LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT ROW(coalesce(system.projection, system.wkt_md5), file.pixelsize_x, file.pixelsize_y, file.dtype)::grid
@@ -26,4 +26,4 @@ CREATE FUNCTION grid_message(own grid, model grid) RETURNS text LANGUAGE sql STA
                   concat_ws(' ', CASE WHEN model.crs LIKE '%:%' THEN model.crs ELSE 'a CRS without code' END,
                             model.pixelsize_x, model.pixelsize_y, model.dtype))
 $$;
-COMMENT ON FUNCTION grid_message IS 'What to tell of a file that does not fit the others of its raster source.';
+COMMENT ON FUNCTION grid_message IS 'The message about a file that does not fit the others of its raster source.';

@@ -1,6 +1,6 @@
--- The derived fields of raster sources, made from their raster files.
+-- Derives fields of raster sources from their raster files.
 
--- Tiles that end and begin within 1e-9 degrees of each other meet: their edges are rounded sums of pixel sizes.
+-- Tiles touch if their edges are within 1e-9 degrees of each other, because edges are rounded sums of pixel sizes.
 CREATE FUNCTION union_longitudes(wests double precision[], easts double precision[],
                                  OUT west double precision, OUT east double precision)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -20,7 +20,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION union_longitudes IS 'The smallest interval of longitudes that holds all given ones; west > east crosses the antimeridian.';
 
--- The first file of a source is the first by URI. So the derived fields do not depend on the order of registering.
+-- The first file of a source is the first by URI, so that the derived fields do not depend on the order of registering.
 CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAGE sql AS $$
     WITH steps AS (
         SELECT source_id, step, step - lag(step) OVER (PARTITION BY source_id ORDER BY step) AS gap

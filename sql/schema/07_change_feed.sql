@@ -1,12 +1,12 @@
 -- The change feed: raster sources that were created, updated and deleted, in the order of the commits.
 --
--- A transaction records what it changes. As its last act it draws a ticket from a sequence. A reader of the feed first
--- calls number_commits(): committed transactions without a position get one, in the order of their tickets. So no
--- position ever appears below one that a reader has seen. Writers do not wait for each other: with positions given at
--- the commit, under a lock, every writer would wait for the disk writes of all others.
+-- A transaction records its changes, and at its end takes a ticket from a sequence. A reader of the feed first calls
+-- number_commits(), which gives positions to committed transactions without one, in the order of their tickets. So a
+-- new position is always above the positions that a reader has seen. Writers do not wait for each other: if positions
+-- were given at the commit, under a lock, every writer would wait for the disk writes of all others.
 
 CREATE SEQUENCE tickets;
-COMMENT ON SEQUENCE tickets IS 'Numbers that transactions draw as their last act: a transaction that begins to commit later draws a higher one.';
+COMMENT ON SEQUENCE tickets IS 'Numbers that transactions take at their end: a transaction that begins to commit later gets a higher number.';
 
 CREATE TABLE commits (
     id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -25,11 +25,11 @@ COMMENT ON TABLE commits IS 'Transactions that changed raster sources; deleting 
 COMMENT ON COLUMN commits.id IS 'Internal number.';
 COMMENT ON COLUMN commits.uuid IS 'Random, so that cursors of the API do not show how many commits lie between them.';
 COMMENT ON COLUMN commits.xact IS 'Number of the transaction while it runs; null afterwards, because a restored database may use the number again.';
-COMMENT ON COLUMN commits.ticket IS 'Drawn from the sequence just before the commit.';
+COMMENT ON COLUMN commits.ticket IS 'Taken from the sequence just before the commit.';
 COMMENT ON COLUMN commits.seq IS 'Position in the feed, set by number_commits(); null until then.';
 COMMENT ON COLUMN commits.at IS 'When it was committed.';
 
--- There are no foreign keys to users and organisations: they may be deleted, and a commit must not lock their rows.
+-- There are no foreign keys to users and organisations, because they may be deleted and a commit must not lock them.
 CREATE TABLE changes (
     commit_id           bigint NOT NULL REFERENCES commits ON DELETE CASCADE,
     source_uuid         uuid NOT NULL,
@@ -61,7 +61,7 @@ CREATE FUNCTION this_commit() RETURNS bigint LANGUAGE sql AS $$
 $$;
 COMMENT ON FUNCTION this_commit IS 'Returns the row of the current transaction in commits; inserts it at the first call.';
 
--- A transaction may change a source more than once: the first `was` and the last `is` are kept. PostgreSQL runs the
+-- If a transaction changes a source more than once, the first `was` and the last `is` are kept. PostgreSQL runs the
 -- subquery around this_commit() once, and only if there is a row to record. A row has changed if last_modified has.
 CREATE FUNCTION note_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -99,13 +99,13 @@ BEGIN
     DELETE FROM changes WHERE commit_id = NEW.id AND num_nonnulls(was_access_modifier, is_access_modifier) = 0;
     IF EXISTS (SELECT FROM changes WHERE commit_id = NEW.id) THEN
         UPDATE commits SET ticket = nextval('tickets'), xact = NULL, at = clock_timestamp() WHERE id = NEW.id;
-    ELSE -- it changed only what it created and deleted itself
+    ELSE -- all its changed sources were created and deleted by itself
         DELETE FROM commits WHERE id = NEW.id;
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION finish_commit IS 'Draws the ticket of a transaction that is about to commit; forgets sources that it created and deleted itself.';
+COMMENT ON FUNCTION finish_commit IS 'Takes the ticket of a transaction that is about to commit; deletes the changes of sources that it created and deleted itself.';
 CREATE CONSTRAINT TRIGGER commits_finish AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION finish_commit();
 

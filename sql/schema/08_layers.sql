@@ -113,7 +113,7 @@ COMMENT ON COLUMN scenarios.created IS 'When the scenario was created.';
 COMMENT ON COLUMN scenarios.last_modified IS 'When the scenario last changed.';
 
 -- The raster sources that a layer, a label type or a scenario uses. There is no foreign key: a source that was deleted by
--- force stays named here, so that the API can show what is missing.
+-- force stays in these tables, so that the API can show what is missing.
 CREATE TABLE layer_sources (
     layer_id    bigint NOT NULL REFERENCES layers ON DELETE CASCADE,
     source_uuid uuid NOT NULL,
@@ -169,7 +169,7 @@ CREATE TRIGGER label_types_sources AFTER INSERT OR UPDATE OF source ON label_typ
 CREATE TRIGGER layers_touch BEFORE UPDATE ON layers FOR EACH ROW EXECUTE FUNCTION touch_last_modified();
 CREATE TRIGGER label_types_touch BEFORE UPDATE ON label_types FOR EACH ROW EXECUTE FUNCTION touch_last_modified();
 
--- A scenario changes too when scenario_sources does: its writer then sets last_modified to any other time.
+-- A change of scenario_sources also changes the scenario: the writer then sets last_modified to any other time.
 CREATE FUNCTION move_last_modified() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := greatest(clock_timestamp(), OLD.last_modified + interval '1 microsecond');

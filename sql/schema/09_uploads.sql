@@ -1,4 +1,4 @@
--- Uploads: files that clients sent, and the storage that they are kept in.
+-- Uploads: files that clients sent, and the storage in which they are kept.
 
 CREATE TABLE tasks (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -30,7 +30,7 @@ CREATE TABLE rejected_files (
     UNIQUE (definition, uri)
 );
 CREATE INDEX rejected_files_organisation ON rejected_files (organisation_id, id);
-COMMENT ON TABLE rejected_files IS 'Files that a run did not register, each with the reason, until they are repaired or gone.';
+COMMENT ON TABLE rejected_files IS 'Files that a run did not register, each with the reason, until they are repaired or deleted.';
 COMMENT ON COLUMN rejected_files.id IS 'Internal number.';
 COMMENT ON COLUMN rejected_files.definition IS 'Id of the source definition whose run rejected it.';
 COMMENT ON COLUMN rejected_files.uri IS 'URI of the file.';
@@ -38,7 +38,7 @@ COMMENT ON COLUMN rejected_files.organisation_id IS 'The organisation of that de
 COMMENT ON COLUMN rejected_files.fingerprint IS 'Fingerprint when it was rejected; the file is read again when it changes. Null: it could not be determined.';
 COMMENT ON COLUMN rejected_files.reading_hash IS 'Hash of the fields of the definition that reading depends on. The file is read again when it changes.';
 COMMENT ON COLUMN rejected_files.group_key IS 'The group of files that it would belong to; null: not known.';
-COMMENT ON COLUMN rejected_files.facts IS 'What was read from it, as a row of raster_files, if it was rejected because it does not fit its raster source.';
+COMMENT ON COLUMN rejected_files.facts IS 'The facts that were read from it, as a row of raster_files, if it was rejected because it does not fit its raster source.';
 COMMENT ON COLUMN rejected_files.code IS 'Stable reason code, such as missing_crs.';
 COMMENT ON COLUMN rejected_files.message IS 'One sentence that says what is wrong and what to do.';
 COMMENT ON COLUMN rejected_files.first_seen IS 'When it was rejected for the first time.';
@@ -111,13 +111,13 @@ COMMENT ON TABLE sync_runs IS 'Runs of ingestion, each with its counts.';
 COMMENT ON COLUMN sync_runs.id IS 'The number of the run, as commands print it.';
 COMMENT ON COLUMN sync_runs.uuid IS 'Public identity.';
 COMMENT ON COLUMN sync_runs.definition IS 'Id of the source definition; null: the run had several.';
-COMMENT ON COLUMN sync_runs.organisation_ids IS 'The organisations whose files it looked at; no foreign key, for they may be deleted.';
+COMMENT ON COLUMN sync_runs.organisation_ids IS 'The organisations whose files it processed; no foreign key, because they may be deleted.';
 COMMENT ON COLUMN sync_runs.flow_run IS 'Id of the run of Prefect that it was part of; null: Prefect did not run it.';
 COMMENT ON COLUMN sync_runs.state IS 'running, completed, rejections (some files were rejected), failed, or overlapping (another run was running).';
 COMMENT ON COLUMN sync_runs.started IS 'When the run began.';
-COMMENT ON COLUMN sync_runs.finished IS 'When the run ended; null: it is running, or was killed and no other run has noticed.';
+COMMENT ON COLUMN sync_runs.finished IS 'When the run ended; null: it is running, or it was killed and no other run has recorded this yet.';
 COMMENT ON COLUMN sync_runs.active IS 'When it last wrote a batch; a killed run ended then.';
-COMMENT ON COLUMN sync_runs.undone IS 'When what it created was taken back; null: it was not.';
+COMMENT ON COLUMN sync_runs.undone IS 'When the run was undone; null: it was not undone.';
 COMMENT ON COLUMN sync_runs.listed IS 'Number of files found.';
 COMMENT ON COLUMN sync_runs.registered IS 'Number of files read and written.';
 COMMENT ON COLUMN sync_runs.moved IS 'Number of registered files that were known at another URI.';
@@ -125,7 +125,7 @@ COMMENT ON COLUMN sync_runs.unchanged IS 'Number of files with a known fingerpri
 COMMENT ON COLUMN sync_runs.rejected IS 'Number of files rejected.';
 COMMENT ON COLUMN sync_runs.missing IS 'Number of known files that were not found; they are marked as missing or removed.';
 COMMENT ON COLUMN sync_runs.withheld IS 'Number of files that users deleted from the catalogue, which were not registered again.';
-COMMENT ON COLUMN sync_runs.settling IS 'Number of files that were too young to be read.';
+COMMENT ON COLUMN sync_runs.settling IS 'Number of files that were too new to be read.';
 COMMENT ON COLUMN sync_runs.reasons IS 'Reason code -> number of files rejected for it.';
 COMMENT ON COLUMN sync_runs.warnings IS 'Warning code -> number of files that it registered with the warning.';
 COMMENT ON COLUMN sync_runs.bytes IS 'Total size of the registered files in bytes.';

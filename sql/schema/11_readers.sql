@@ -1,6 +1,6 @@
--- People who query by SQL: what the role rastersources_reader sees. privileges.py grants it the SELECTs.
+-- The rows and views that the role rastersources_reader can query. privileges.py grants it the SELECTs.
 
--- Other roles than the owner of the tables see Public rows only, whatever they are granted. The programs of this project
+-- Roles other than the owner of the tables see only Public rows, whatever they are granted. The programs of this project
 -- connect as the owner.
 ALTER TABLE raster_sources ENABLE ROW LEVEL SECURITY;
 ALTER TABLE raster_files ENABLE ROW LEVEL SECURITY;
@@ -33,7 +33,7 @@ CREATE FUNCTION interval_text(value interval) RETURNS text LANGUAGE sql STABLE P
 $$;
 COMMENT ON FUNCTION interval_text IS 'An interval as the API writes it: [D ]HH:MM:SS[.ffffff].';
 
--- GDAL and QGIS read a PostgreSQL interval as 0. So the view has it as a number and as text too.
+-- GDAL and QGIS read a PostgreSQL interval as 0, so the view also has it as a number and as text.
 CREATE VIEW public_raster_sources WITH (security_invoker = true) AS
 SELECT source.id, source.uuid, source.name, source.description, organisation.name AS organisation,
        supplier.username AS supplier, source.supplier_code, source.temporal, source."interval",

@@ -1,8 +1,8 @@
--- How many raster sources and files there are, by owner and access: lists show an exact count without counting rows.
+-- The numbers of raster sources and files by owner and access, so that lists show an exact count without counting rows.
 --
--- Each statement that changes raster sources adds a row for each group whose numbers it changes. A count is the sum of
--- the rows that its snapshot sees, so it is exact, and writers do not wait for each other. Now and then a writer
--- replaces the rows of a group by their sum.
+-- A statement that changes raster sources adds a row for each group whose numbers change. A count is the sum of the rows
+-- in its snapshot, so it is exact, and writers do not wait for each other. Once in a while a writer replaces the rows of
+-- a group by their sum.
 
 CREATE TABLE source_counts (
     id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -18,10 +18,10 @@ COMMENT ON COLUMN source_counts.id IS 'Internal number.';
 COMMENT ON COLUMN source_counts.organisation_id IS 'The owner. There is no foreign key: its check would lock the owner.';
 COMMENT ON COLUMN source_counts.access_modifier IS '0 Public, 100 Common, 200 Private, 300 Hidden.';
 COMMENT ON COLUMN source_counts.hidden_supplier_id IS 'The supplier of Hidden sources, who sees them; null for all others.';
-COMMENT ON COLUMN source_counts.amount IS 'Sources that a statement added; negative for those that it removed.';
-COMMENT ON COLUMN source_counts.files IS 'The same of the files of these sources.';
+COMMENT ON COLUMN source_counts.amount IS 'Number of sources that a statement added; negative for sources that it removed.';
+COMMENT ON COLUMN source_counts.files IS 'The number of their files; negative for sources that it removed.';
 
--- Rows that another writer replaces at the moment are skipped.
+-- Rows that another writer is replacing are skipped.
 CREATE FUNCTION sum_source_counts() RETURNS void LANGUAGE sql AS $$
     WITH grouped AS (
         SELECT id, count(*) OVER (PARTITION BY organisation_id, access_modifier, hidden_supplier_id) AS rows FROM source_counts
@@ -70,7 +70,7 @@ CREATE TRIGGER raster_sources_count_updated AFTER UPDATE ON raster_sources REFER
     FOR EACH STATEMENT EXECUTE FUNCTION count_sources();
 CREATE TRIGGER raster_sources_count_deleted AFTER DELETE ON raster_sources REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION count_sources();
--- Counts stay true where other triggers are off, as in a session that restores rows.
+-- ALWAYS keeps the counts correct in sessions that turn other triggers off, for example while restoring rows.
 ALTER TABLE raster_sources ENABLE ALWAYS TRIGGER raster_sources_count_created;
 ALTER TABLE raster_sources ENABLE ALWAYS TRIGGER raster_sources_count_updated;
 ALTER TABLE raster_sources ENABLE ALWAYS TRIGGER raster_sources_count_deleted;

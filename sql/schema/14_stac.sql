@@ -1,20 +1,20 @@
--- STAC: raster sources as collections and raster files as items, in JSON that PostgreSQL writes. The API answers with it.
+-- STAC: raster sources as collections and raster files as items. PostgreSQL writes the JSON with which the API answers.
 --
 -- Each function that writes a document is one expression, so that PostgreSQL inserts its body into the query that calls
--- it. It does not insert an IMMUTABLE function that calls one that is STABLE, such as to_json. `root` is the URL of the
--- STAC API and `api` that of the Lizard API. Where they are null, documents have no links.
+-- it. It does not insert an IMMUTABLE function that calls a STABLE function such as to_json. `root` is the URL of the
+-- STAC API and `api` is the URL of the Lizard API. If they are null, documents have no links.
 
 CREATE FUNCTION first_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(times[1], timestamptz '0001-01-01 00:00:00+00')
 $$;
-COMMENT ON FUNCTION first_step IS 'The first time of a file; the year 1 where no time is known, so that it is found at any time.';
+COMMENT ON FUNCTION first_step IS 'The first time of a file; the year 1 if no time is known, so that searches for any time find it.';
 
 CREATE FUNCTION last_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(times[cardinality(times)], timestamptz '9999-12-31 23:59:59+00')
 $$;
-COMMENT ON FUNCTION last_step IS 'The last time of a file; the end of the year 9999 where no time is known.';
+COMMENT ON FUNCTION last_step IS 'The last time of a file; the end of the year 9999 if no time is known.';
 
--- For searches by time, in all files and in those of a raster source.
+-- For searches by time, in all files or in the files of a raster source.
 CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(times));
 CREATE INDEX raster_files_source_times ON raster_files (source_id, first_step(times), last_step(times));
 
@@ -27,7 +27,7 @@ CREATE INDEX raster_files_size ON raster_files (CAST(size AS double precision));
 CREATE FUNCTION only_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN cardinality(times) = 1 THEN times[1] END
 $$;
-COMMENT ON FUNCTION only_step IS 'The time of a file that has one; null for others.';
+COMMENT ON FUNCTION only_step IS 'The time of a file that has exactly one time; null for others.';
 
 CREATE FUNCTION iso_time(value timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT replace(to_char(timezone('UTC', value), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')
@@ -37,23 +37,23 @@ COMMENT ON FUNCTION iso_time IS 'A time in UTC as the API writes it.';
 CREATE FUNCTION remainder(a double precision, b double precision) RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT a - b * trunc(a / nullif(b, 0))
 $$;
-COMMENT ON FUNCTION remainder IS 'What is left of a number after division, with its sign; null by zero.';
+COMMENT ON FUNCTION remainder IS 'The remainder of a division, with the sign of the dividend; null for a division by zero.';
 
 CREATE FUNCTION without_folders(message text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT regexp_replace(message, '(?:\m[a-z][a-z0-9+.-]*://|(?<![\w.</)])/)(?:[^\s/''"<>]+/)*(?=[^\s/])', '', 'gi')
 $$;
-COMMENT ON FUNCTION without_folders IS 'A message in which files have no folders, as pipeline/catalogue/hide_paths.py makes it.';
+COMMENT ON FUNCTION without_folders IS 'A message without the folders of files; pipeline/catalogue/hide_paths.py does the same.';
 
 CREATE FUNCTION stac_warnings(notices jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT json_agg(json_build_object('code', notice ->> 'code', 'message', without_folders(notice ->> 'message')) ORDER BY place)
     FROM jsonb_array_elements(notices) WITH ORDINALITY AS listed (notice, place)
 $$;
-COMMENT ON FUNCTION stac_warnings IS 'Warnings for everyone: without folders; null if there are none.';
+COMMENT ON FUNCTION stac_warnings IS 'Warnings that everyone may see, without folders; null if there are none.';
 
 CREATE FUNCTION stac_provenance(provenance jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT json_object_agg(field, without_folders(origin)) FROM jsonb_each_text(provenance) AS listed (field, origin)
 $$;
-COMMENT ON FUNCTION stac_provenance IS 'The origins of the facts about a file, for everyone: without folders.';
+COMMENT ON FUNCTION stac_provenance IS 'The origins of the facts about a file that everyone may see, without folders.';
 
 CREATE FUNCTION stac_data_type(dtype text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE dtype WHEN 'u1' THEN 'uint8' WHEN 'u2' THEN 'uint16' WHEN 'u4' THEN 'uint32' WHEN 'u8' THEN 'uint64'
@@ -142,7 +142,7 @@ CREATE FUNCTION lacks_times(source raster_sources) RETURNS boolean LANGUAGE sql 
     SELECT source.first_value_timestamp = timestamptz 'epoch' AND source.last_value_timestamp = timestamptz 'epoch'
            AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.source_id = source.id AND file.times <> '{}')
 $$;
-COMMENT ON FUNCTION lacks_times IS 'Whether the times of a raster source, 1970-01-01, only stand for none.';
+COMMENT ON FUNCTION lacks_times IS 'Whether the times of a raster source are 1970-01-01 because its files have no time.';
 
 CREATE FUNCTION stac_keywords(raster_source uuid) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT json_agg(DISTINCT label.name ORDER BY label.name)
@@ -189,8 +189,8 @@ RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION stac_collection IS 'A raster source as a STAC collection, as JSON. `timeless`: its times are not known.';
 
--- The views run with the rights of their owner, because readers may not see the URIs of files. The barrier keeps
--- functions of readers away from rows that are not Public.
+-- The views run with the permissions of their owner, because readers may not see the URIs of files. security_barrier
+-- prevents that functions of readers run on rows that are not Public.
 CREATE VIEW stac_collections WITH (security_barrier = true) AS
 SELECT source.uuid AS id, source.name AS title, source.description, source.extent AS geometry,
        CASE WHEN NOT lacks_times(source) THEN source.first_value_timestamp END AS start_datetime,

@@ -1,4 +1,4 @@
-// The map of the catalogue: footprints of what the filters find, a box to draw, names on a click.
+// The map of the catalogue: the footprints that match the filters, a box to draw, and names on a click.
 /* global ol */
 import { colour, makeMap, onScheme, show, toBox, toExtent } from "./map.js";
 
@@ -45,7 +45,7 @@ function paint() {
 paint();
 onScheme(() => { paint(); marks.changed(); box.changed(); });
 
-// Begin with the view in the URL, or else with the box or what the filters find.
+// Start with the view in the URL, or else with the box or the sources that match the filters.
 const place = /^#map=([\d.]+)\/(-?[\d.]+)\/(-?[\d.]+)$/.exec(location.hash);
 if (place) {
   map.getView().setZoom(Number(place[1]));
@@ -70,7 +70,7 @@ for (const link of document.querySelectorAll(".pager a, thead a")) {
   link.addEventListener("click", () => { link.hash = location.hash; });
 }
 
-// Tell whether the map shows counts or outlines, also to people who cannot see it.
+// Announce whether the map shows counts or outlines, for screen readers too.
 map.on("rendercomplete", () => {
   const kinds = new Set(footprints.getFeaturesInExtent(map.getView().calculateExtent()).map((one) => one.get("layer")));
   state.textContent = kinds.has("cells") ? "Shaded by number of sources; zoom in for outlines" : "";
@@ -100,12 +100,12 @@ draw.on("drawend", (event) => filterBy(event.feature.getGeometry().getExtent()))
 document.getElementById("view").addEventListener("click", () => filterBy(map.getView().calculateExtent()));
 document.querySelector(".map-tools").hidden = false;
 
-// A click lists what lies there. The API is asked, as outlines may hide each other.
+// A click lists the raster sources at the point. It queries the API, because outlines may hide each other.
 const card = document.createElement("div");
 card.className = "popup";
 card.setAttribute("role", "dialog");
 card.setAttribute("aria-label", "Raster sources here");
-const autoPan = { margin: 12, animation: { duration: 0 } }; // a map that still moves is hard to hit
+const autoPan = { margin: 12, animation: { duration: 0 } }; // a moving map is hard to click
 const popup = new ol.Overlay({ element: card, autoPan, positioning: "bottom-center", offset: [0, -6] });
 map.addOverlay(popup);
 map.on("singleclick", async (event) => {
@@ -113,7 +113,7 @@ map.on("singleclick", async (event) => {
   const reach = map.getView().getResolution() * 3;
   const [x, y] = event.coordinate;
   const parameters = new URLSearchParams(query);
-  // `bbox` is the second name of `in_bbox`, so that both hold.
+  // `bbox` is another name of `in_bbox`, so that both filters apply.
   parameters.set(parameters.has("bbox") ? "in_bbox" : "bbox", toBox([x - reach, y - reach, x + reach, y + reach]));
   parameters.set("page_size", "10");
   parameters.set("format", "json");
@@ -148,7 +148,7 @@ function make(name, text = "") {
   return created;
 }
 
-// The row under the pointer, on the map.
+// Show the row under the pointer on the map.
 for (const row of document.querySelectorAll("tr[data-box]")) {
   const mark = () => {
     marks.clear();

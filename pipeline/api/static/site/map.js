@@ -3,19 +3,19 @@
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** The value of a custom property of the style sheet, such as --accent. */
+/** Return the value of a custom property of the style sheet, such as --accent. */
 export function colour(name, opacity = 1) {
   const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const [red, green, blue] = [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
   return `rgba(${red}, ${green}, ${blue}, ${opacity})`;
 }
 
-/** Call back when the browser changes between light and dark. */
+/** Call a function when the browser changes between light and dark. */
 export function onScheme(callback) {
   dark.addEventListener("change", callback);
 }
 
-/** Make the map of an element; its data say where land and background come from. */
+/** Create the map of an element; its data attributes have the URLs of land and background. */
 export function makeMap(element) {
   const { land, background, attribution } = element.dataset;
   const ground = background ? tiles(background, attribution) : outlines(land);
@@ -62,14 +62,14 @@ function outlines(url) {
   return layer;
 }
 
-/** west,south,east,north in degrees as an extent of the map; a box across the antimeridian goes on beyond 180. */
+/** Convert west,south,east,north in degrees to an extent of the map; a box across the antimeridian extends beyond 180. */
 export function toExtent(text) {
   const [west, south, east, north] = text.split(",").map(Number);
   const clip = (latitude) => Math.max(-85, Math.min(85, latitude));
   return ol.proj.transformExtent([west, clip(south), east < west ? east + 360 : east, clip(north)], "EPSG:4326", "EPSG:3857");
 }
 
-/** An extent of the map as west,south,east,north in degrees, within the numbers that filters take. */
+/** Convert an extent of the map to west,south,east,north in degrees, within the range of the filters. */
 export function toBox(extent) {
   const [west, south, east, north] = ol.proj.transformExtent(extent, "EPSG:3857", "EPSG:4326");
   const turn = Math.floor((west + 180) / 360) * 360;
@@ -77,7 +77,7 @@ export function toBox(extent) {
   return sides.map((side) => Number(side.toFixed(5))).join(",");
 }
 
-/** Show an extent with some room around it, more below and on the left, where the controls are. */
+/** Show an extent with a margin, which is larger below and on the left, where the controls are. */
 export function show(map, extent, most = 15) {
   map.getView().fit(extent, { padding: [30, 30, 45, 50], maxZoom: most });
 }

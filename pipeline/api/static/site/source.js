@@ -24,7 +24,7 @@ function showMap() {
   onScheme(paint);
   map.addLayer(pixels);
   map.addLayer(border);
-  // Fit before the tiles: those of the first view of the world are not asked for.
+  // Fit before adding the tiles, so that tiles of the whole world are not requested.
   show(map, border.getSource().getExtent(), 19);
 
   function draw() {
@@ -51,7 +51,7 @@ function showMap() {
   showLegend();
 }
 
-// The slider moves through the steps; the map follows when it rests.
+// The slider moves through the steps; the map follows when the slider stops.
 function followTime(draw) {
   const slider = document.getElementById("time");
   if (!slider) return;
@@ -76,7 +76,7 @@ function followTime(draw) {
   });
 }
 
-/** The sentence of the server about a tile that it could not draw. */
+/** Return the error message of the server about a tile that it could not draw. */
 async function reasonOf(url) {
   const answer = await fetch(url, { headers: { Accept: "application/json" } });
   const { detail } = answer.ok ? {} : await answer.json().catch(() => ({}));
@@ -108,7 +108,7 @@ function drawRamp(colours) {
   context.fillRect(0, 0, canvas.width, canvas.height);
 }
 
-// Coverage takes its time, so it comes after the page.
+// Coverage takes long to compute, so it is loaded after the page.
 async function loadCoverage() {
   const place = document.getElementById("coverage");
   if (!place) return;

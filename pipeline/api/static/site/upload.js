@@ -1,7 +1,7 @@
-// Drop files on a raster source: each is sent by itself, with its progress, and followed until its outcome is known.
+// Sends files that are dropped on a raster source: each with its progress, and then its task until that ends.
 
 const AT_ONCE = 2;
-const LONGEST_PAUSE = 5000; // milliseconds between two looks at a task
+const LONGEST_PAUSE = 5000; // milliseconds between two requests for a task
 const ENDED = { SUCCESS: ["registered", "good"], FAILURE: ["rejected", "bad"], REVOKED: ["withdrawn", "bad"] };
 
 const form = document.getElementById("upload");
@@ -53,7 +53,7 @@ function prepare(form) {
   }
 }
 
-// The fields as they are now; the file comes last, as the server checks the token before it reads the file.
+// The fields as they are now. The file comes last, because the server checks the token before it reads the file.
 function fields(form, file) {
   const body = new FormData();
   for (const name of ["csrfmiddlewaretoken", "timestamp", "crs", "nodata"]) body.append(name, form.elements[name].value);
@@ -105,7 +105,7 @@ async function send(action, file, body, row) {
   await follow(answer.url, row);
 }
 
-// XMLHttpRequest, because fetch does not tell the progress of what is sent.
+// XMLHttpRequest, because fetch does not report the progress of an upload.
 function post(url, body, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
