@@ -35,41 +35,41 @@ format: ## set up, then put the code into the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-soak: ## what the suite runs shortened (kills, load), at full length
+soak: ## the tests of kills and load at full length; the suite runs them shortened
 	@./setup.sh requirements-dev.lock
 	tests/run.sh --soak -m soak
 
-fuzz: ## 20,000 mutated headers, each of which must give a record or a clean refusal
+fuzz: ## read 20,000 mutated headers; each must give a record or a rejection
 	@./setup.sh requirements-dev.lock
 	$(BIN)/python -m tests.support.fuzz 20000
 
 ROWS ?= 10000,100000,1000000
 ITEMS ?= 100000
-bench: ## everything beside its peers, within 25 minutes (ROWS=1e5,1e7: other sizes of the catalogue; ITEMS=1e6: of STAC); docs/performance.md anew
+bench: ## measure the speed beside other programs in 25 minutes, and write docs/performance.md (ROWS=1e5,1e7: other sizes of the catalogue; ITEMS=1e6: of STAC)
 	@./setup.sh requirements-dev.lock
-	@$(BIN)/python -m compileall -q pipeline flows # as a new installation is; Python may not be allowed to keep it
+	@$(BIN)/python -m compileall -q pipeline flows # as in a new installation; Python may not have permission to write it later
 	$(BIN)/python -m benchmarks --rows $(ROWS) --items $(ITEMS) --page docs/performance.md
 
-bench-peers: ## what `make bench` compares with, into a cache folder of the user
+bench-peers: ## install the programs for `make bench` in a cache folder of the user
 	@./setup.sh requirements-dev.lock
 	$(BIN)/python -m benchmarks.peers
 
-schema: ## docs/sources.schema.json anew, from the models
+schema: ## write docs/sources.schema.json from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
 
-screenshots: ## the pictures of the pages in docs/images anew
+screenshots: ## make the pictures of the pages in docs/images again
 	@./setup.sh requirements-dev.lock
 	tests/run.sh --screenshots docs/images tests/api/site/test_screenshots.py
 
-assets: ## third-party files of the pages anew, from npm (needs node)
+assets: ## download the third-party files of the pages from npm (needs node)
 	$(BIN)/python -m tests.support.assets
 
-docs: ## the documentation into site/, which `up` and `serve` show at /docs/; warnings are errors
+docs: ## build the documentation in site/, which `up` and `serve` show at /docs/; warnings are errors
 	@./setup.sh requirements-dev.lock
 	$(BIN)/python -m reference
 	$(BIN)/zensical build --strict --clean
 
-lock: ## resolve the lock files anew (needs uv)
+lock: ## resolve the lock files again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \

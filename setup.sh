@@ -1,5 +1,5 @@
 #!/bin/sh
-# Set up this checkout: PostgreSQL + PostGIS with apt where they are missing, and .venv from a lock file.
+# Set up this checkout: PostgreSQL + PostGIS with apt if they are missing, and .venv from a lock file.
 # Usage: setup.sh LOCKFILE. Does nothing, within a tenth of a second, when everything is there.
 set -eu
 cd "$(dirname "$0")"
@@ -15,7 +15,7 @@ fail() {
     exit 1
 }
 
-# Install packages, $2, with apt; $1 says what they are.
+# Install the packages $2 with apt; $1 is their name for messages.
 apt_install() {
     command -v apt-get >/dev/null || fail "please install $1 with your system's package manager, then run this again."
     as_root=""
@@ -43,7 +43,7 @@ has_postgis() {
     return 1
 }
 
-# Run pip; a terminal shows how far it is, and its last lines if it fails.
+# Run pip; show its progress in a terminal, and its last lines if it fails.
 run_pip() {
     if ! [ -t 2 ]; then
         .venv/bin/python -m pip install --quiet --quiet "$@"
@@ -72,7 +72,7 @@ packages() {
     grep -c '==' "$lock"
 }
 
-# Install the packages of the lock file, which is complete, from wheels: building others would run code of theirs.
+# Install the packages of the complete lock file from wheels only, because building a package runs its code.
 install_lock() {
     only="--only-binary :all:"
     if [ "$lock" = requirements-dev.lock ]; then
@@ -91,7 +91,7 @@ make_venv() {
     install_lock
     # shellcheck disable=SC2086
     .venv/bin/python -m pip install --quiet --quiet $install --no-deps --no-build-isolation --editable .
-    # Whoever runs it may not be allowed to keep compiled modules, and would compile them at each start.
+    # Users without permission to write compiled modules would compile them at each start.
     .venv/bin/python -m compileall -q pipeline flows
 }
 
@@ -118,7 +118,7 @@ made_from() {
 if made_from "$lock"; then
     exit 0
 elif [ "$lock" = requirements-dev.lock ] && made_from requirements.lock; then
-    # A program may be running from it, so that nothing of it is removed: the packages for running are the same.
+    # Remove nothing, because a program may be running from it; the packages for running are the same.
     echo "Adding the packages for the tests to .venv (about a minute) ..."
     install_lock
     stamp "$lock" >>.venv/made-from
