@@ -130,7 +130,9 @@ def test_commands_that_write_fail_with_one_sentence(read_only: str, tmp_path: Pa
             [*RASTERSOURCES, *words], status=1, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=read_only
         )
         (line_with_reason,) = [
-            line for line in (done.stdout + done.stderr).splitlines() if "accepts no changes" in line
+            line
+            for line in (done.stdout + done.stderr).splitlines()
+            if "accepts no changes" in line
         ]
         assert "to the primary" in line_with_reason
     run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=read_only)

@@ -224,9 +224,7 @@ def test_a_format_with_a_zone_excludes_another_zone(
     if stated_zone == "UTC" or stated_zone == "+0000":
         load_in_zone(tmp_path, time_format, "UTC")
         load_in_zone(tmp_path, time_format, "Etc/UTC")
-    sentence = re.escape(
-        f"time_format: contains {stated_zone}, but time_zone is Europe/Amsterdam"
-    )
+    sentence = re.escape(f"time_format: contains {stated_zone}, but time_zone is Europe/Amsterdam")
     with pytest.raises(CatalogueError, match=sentence):
         load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
 
