@@ -78,7 +78,7 @@ def draw_footprint(
 ) -> tuple[list[str], bool]:
     """Draw the footprints of the files of a source within its bounds; the source must have bounds.
 
-    Returns lines of text, with north at the top (`#` where a file lies, `.` elsewhere), and whether all shapes are drawn.
+    Returns lines of text, with north at the top (`#` for a file, `.` elsewhere), and whether they show all shapes.
     """
     parameters = {"source": source_id, "columns": columns, "rows": rows, "most": MOST_SHAPES}
     lines = execute(engine, QUERIES["draw_footprint"], **parameters)
