@@ -18,7 +18,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(help="Print so many at most.", min=1)] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the last runs, the newest first: how they ended, what they did, and which were taken back."""
+    """List the last runs, the newest first: their states, counts, and whether they were undone."""
     from pipeline.catalogue import sync_runs
 
     with open_catalogue(settings()) as engine:

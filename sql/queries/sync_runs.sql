@@ -36,7 +36,7 @@ WHERE id = :id;
 
 -- name: list_runs
 -- The last runs; a null leaves the condition out.
-SELECT id AS run, definition, started, CASE WHEN undone IS NULL THEN state ELSE 'taken back' END AS state,
+SELECT id AS run, definition, started, CASE WHEN undone IS NULL THEN state ELSE 'undone' END AS state,
        round(seconds::numeric, 1)::double precision AS seconds, listed AS files, registered, rejected, detail
 FROM sync_runs
 WHERE CAST(:definition AS text) IS NULL OR definition = :definition

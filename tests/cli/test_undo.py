@@ -79,7 +79,7 @@ def test_runs_are_listed_with_their_ends_the_newest_first(folder: Path, database
     runs = {run_id: rest for run_id, *rest in (line.split("\t") for line in lines)}
     assert list(runs) == sorted(runs, key=int, reverse=True)
     failed, completed, undone = runs.values()
-    assert [run[2] for run in (failed, completed, undone)] == ["failed", "completed", "taken back"]
+    assert [run[2] for run in (failed, completed, undone)] == ["failed", "completed", "undone"]
     assert (completed[0], completed[4:]) == ("register", ["3", "3", "0", ""])
     assert 'no organisation "Nobody"' in failed[-1]
     listed = command(database_url, "runs", "list", "--json", "--limit", "2").splitlines()

@@ -186,7 +186,7 @@ def test_two_exports_do_not_write_one_index(catalogue: Catalogue, tmp_path: Path
     target = tmp_path / "x.gti.gpkg"
     with (
         lock(tmp_path / ".x.gti.gpkg.lock", target),
-        pytest.raises(RunInProgress, match=r"another export writes .*x\.gti\.gpkg; wait"),
+        pytest.raises(RunInProgress, match=r"another export is writing .*x\.gti\.gpkg; wait"),
     ):
         catalogue.export("gti", target, names=["rain"])
     assert not target.exists()
