@@ -90,7 +90,7 @@ def test_a_deletion_asks_first_and_names_the_dependents(visitor: Client, used: A
     assert page.status_code == 200
     words = text_of(page)
     assert 'The raster source "Rain & snow" will be deleted.' in words
-    assert "2 layers and 1 label type use it; deleting it breaks them." in words
+    assert "Used by 2 layers and 1 label type: deleting it breaks them." in words
     assert "1 waiting upload will be cancelled." in words
     for name in (
         "layer My <layer>",

@@ -78,7 +78,7 @@ def test_errors_are_sentences(catalogue: str, tmp_path: Path) -> None:
         (["geoparquet", tmp_path / "stac"], "is an export to stac; give another folder"),
         (["geoparquet", tmp_path / "mine" / "letter.txt"], "letter.txt is a file; give a folder"),
         (["stac", tmp_path / "out", "--source", "secret"], 'visitors may not see "secret"; use --as USERNAME'),
-        (["stac", tmp_path / "out", "--source", "three"], 'there is no raster source "three"'),
+        (["stac", tmp_path / "out", "--source", "three"], 'no raster source is called "three"'),
         (["stac", tmp_path / "out", "--as", "nobody"], 'nobody'),
         (["gti", tmp_path / "x.gti.gpkg"], "RASTERSOURCES_ASSET_URLS"),
         (["gti", tmp_path / "no" / "x.gti.gpkg"], "the folder"),

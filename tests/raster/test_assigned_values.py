@@ -287,7 +287,7 @@ def test_wrong_arguments_give_one_sentence(
         done = run([*RASTERSOURCES, *command, path, *arguments], status=1)
         assert sentence in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    done = run([*RASTERSOURCES, "register", *arguments], status=1)
+    done = run([*RASTERSOURCES, "register", "--config", "other.toml", *arguments], status=1)
     assert "need PATH" in done.stderr
 
 
