@@ -389,7 +389,7 @@ def test_sources_are_found_by_name_uuid_or_definition(engine: Engine) -> None:
     assert [gaps.name for gaps in find_gaps(engine, "mosaic", "lizard")] == ["Tile 1", "Tile 2"]
     assert [gaps.name for gaps in find_gaps(engine, "Tile 0", "lizard")] == ["Tile 0"]
     assert [gaps.name for gaps in find_gaps(engine, uuid, "lizard")] == ["Tile 2"]
-    with pytest.raises(CatalogueError, match="is called 'Tile'"):
+    with pytest.raises(CatalogueError, match="definition 'Tile'"):
         list(find_gaps(engine, "Tile", "lizard"))
 
 

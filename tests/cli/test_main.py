@@ -218,7 +218,7 @@ def test_db_migrate_and_downgrade_print_the_revision(database_url: str) -> None:
     migrate = run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=database_url)
     assert migrate.stdout.startswith("the schema is at ")
     down = run([*RASTERSOURCES, "db", "downgrade", "base"], RASTERSOURCES_DATABASE_URL=database_url)
-    assert down.stdout.startswith("the schema is at base, it was at ")
+    assert down.stdout.startswith("the schema is at base; it was at ")
     assert run(
         [*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=database_url
     ).stdout.endswith("base\n")
