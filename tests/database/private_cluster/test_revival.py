@@ -141,7 +141,9 @@ def test_a_killed_cluster_is_restarted_and_uploads_continue(home: Path, tmp_path
             wait_until(lambda: serving.status() == 200)
             assert set(statuses) <= {200, 503}
         body = {"name": "a", "organisation": owner}
-        url = serving.client.post(SOURCES, json=body).json()["url"]
+        while (added := serving.client.post(SOURCES, json=body)).status_code == 503:
+            pass  # another process of the server has not noticed yet
+        url = added.json()["url"]
         with tif.open("rb") as file:
             task = serving.client.post(f"{url}data/", files={"file": file}).json()["url"]
         wait_until(lambda: serving.client.get(task).json()["status"] == "SUCCESS")
