@@ -218,7 +218,7 @@ def test_a_worker_of_another_version_reads_nothing(
     )
     with (
         open_runner("dask", cluster.address) as reader,
-        pytest.raises(CatalogueError, match=r"has PROJ \d+\.\S+, and not 4\.9\.3; give every"),
+        pytest.raises(CatalogueError, match=r"has PROJ \d+\.\S+ instead of 4\.9\.3; give every"),
     ):
         list(reader(write_copies(tmp_path, 1), OPTIONS))
 

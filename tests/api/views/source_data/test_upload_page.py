@@ -96,7 +96,7 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     nowhere = write_raster(tmp_path / "nowhere.tif", crs=None).read_bytes()
     files = [("good.tif", good), ("nowhere.tif", nowhere), ("large.tif", b"x" * 200_000)]
     browser.execute_script(DROP, [(name, b64encode(data).decode()) for name, data in files])
-    for words in ("registered", "missing_crs: ", "A file may be 100000 bytes long."):
+    for words in ("registered", "missing_crs: ", "A file may be at most 100000 bytes long."):
         wait_for_text(browser, words)
     outcomes = {
         row.find_element("tag name", "strong").text: row.find_element("class name", "badge").text
