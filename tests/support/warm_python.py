@@ -316,12 +316,13 @@ def main(folder: str, owner: int, for_program: int, for_prefect: int) -> None:
     if os.fork():
         os._exit(0)  # the parent does not wait for the process that forks
     import_all(PROGRAM_MODULES)
-    # both objects stay: freed later, they would close files of the program
+    # These objects stay: freed later, they would close files of the program that have the same numbers.
     sockets = [socket.socket(fileno=descriptor) for descriptor in (for_program, for_prefect)]
     listening, modules = (
         (sockets[0], PROGRAM_MODULES) if os.fork() else (sockets[1], PREFECT_MODULES)
     )
-    request = ForkServer(listening, owner, modules).serve()
+    server = ForkServer(listening, owner, modules)
+    request = server.serve()
     become(request, f"{folder}/bin/python")
     run_to_the_end(request.arguments)
 
