@@ -141,9 +141,14 @@ def test_a_killed_cluster_is_restarted_and_uploads_continue(home: Path, tmp_path
             wait_until(lambda: serving.status() == 200)
             assert set(statuses) <= {200, 503}
         body = {"name": "a", "organisation": owner}
-        while (added := serving.client.post(SOURCES, json=body)).status_code == 503:
-            pass  # another process of the server has not noticed yet
-        url = added.json()["url"]
+        answers: list[httpx.Response] = []
+
+        def is_added() -> bool:
+            answers.append(serving.client.post(SOURCES, json=body))
+            return answers[-1].status_code != 503
+
+        wait_until(is_added)  # a connection that was lost is noticed when it is used
+        url = answers[-1].json()["url"]
         with tif.open("rb") as file:
             task = serving.client.post(f"{url}data/", files={"file": file}).json()["url"]
         wait_until(lambda: serving.client.get(task).json()["status"] == "SUCCESS")

@@ -76,6 +76,14 @@ def locate_centres(
     return points
 
 
+def assert_separates(
+    outline: shapely.Geometry, raster: RasterFile, valid: NDArray[np.bool_], to_degrees: Transformer | None
+) -> None:  # fmt: skip
+    """Fail unless the outline holds the centres of all valid pixels, and of no others."""
+    assert shapely.intersects(outline, locate_centres(raster, valid, to_degrees)).all()
+    assert not shapely.intersects(outline, locate_centres(raster, ~valid, to_degrees)).any()
+
+
 def make_transformer(crs: str) -> Transformer | None:
     if crs == "EPSG:4326":
         return None
@@ -104,15 +112,9 @@ def test_the_outline_holds_the_valid_pixels_and_no_others(
     # Lumps of three by three pixels give islands, lakes and islands in lakes.
     valid = np.kron(RANDOM.random((20, 20)) < share, np.ones((3, 3))).astype(bool)
     raster, statistics = measure_outline(tmp_path / "a.tif", valid, crs=crs, transform=transform)
-    to_degrees = make_transformer(crs)
     assert statistics.outline_pixels == 1
     assert statistics.valid_outline.is_valid
-    assert shapely.intersects(
-        statistics.valid_outline, locate_centres(raster, valid, to_degrees)
-    ).all()
-    assert not shapely.intersects(
-        statistics.valid_outline, locate_centres(raster, ~valid, to_degrees)
-    ).any()
+    assert_separates(statistics.valid_outline, raster, valid, make_transformer(crs))
 
 
 def test_a_raster_without_missing_pixels_has_its_footprint_as_outline(tmp_path: Path) -> None:
@@ -129,13 +131,7 @@ def test_pixels_that_meet_at_a_pole_are_separate(tmp_path: Path, missing: int) -
     raster, statistics = measure_outline(
         tmp_path / "a.tif", valid, crs="EPSG:3413", transform=transform
     )
-    to_degrees = make_transformer("EPSG:3413")
-    assert shapely.intersects(
-        statistics.valid_outline, locate_centres(raster, valid, to_degrees)
-    ).all()
-    assert not shapely.intersects(
-        statistics.valid_outline, locate_centres(raster, ~valid, to_degrees)
-    ).any()
+    assert_separates(statistics.valid_outline, raster, valid, make_transformer("EPSG:3413"))
 
 
 def test_a_hole_at_the_pole_is_left_out(tmp_path: Path) -> None:
