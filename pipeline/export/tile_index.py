@@ -138,8 +138,8 @@ class TileIndex:
             raise CatalogueError("no raster file was found; an index needs at least one")
         if not usable:
             raise CatalogueError(
-                f"these {everything} files are missing, or the caller may not see their location; set their public "
-                "URLs in RASTERSOURCES_ASSET_URLS, or export --as a user who may write their sources"
+                f"all chosen files ({everything}) are missing, or the caller may not see their location; set their "
+                "public URLs in RASTERSOURCES_ASSET_URLS, or export --as a user who may write their sources"
             )
         return Summary(usable, missing=missing, not_public=everything - usable - missing)
 
