@@ -10,10 +10,8 @@ run: ## set up, start the database, register sample_data/, serve the API until C
 	@./setup.sh requirements.lock
 	@exec $(BIN)/python -m pipeline.cli up --config sample_data/sources.toml --create
 
-test: ## set up, then style, types and the whole test suite on a real PostGIS
+test: ## set up, then the whole test suite on a real PostGIS
 	@./setup.sh requirements-dev.lock
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 	tests/run.sh --numprocesses 4 --dist loadfile
 
 test-fast: ## the tests that need no database, in half a minute
