@@ -55,9 +55,9 @@ def cpu_seconds(command: Sequence[str | Path], environment: Mapping[str, str]) -
 
 def memory_of_api(database: Database) -> Figures:
     """Return the memory of the largest process of a server that has answered requests, and of all its processes."""
-    with serve_ours(database) as address:
+    with serve_ours(database) as address, httpx.Client(base_url=address) as client:
         for _ in range(REQUESTS):
-            httpx.get(f"{address}/api/v4/rastersources/", headers={"Accept": "text/html"})
+            client.get("/api/v4/rastersources/", headers={"Accept": "text/html"})
         sizes = list(memory_of("serve"))
     return {"MiB": max(sizes), "all_MiB": sum(sizes), "processes": len(sizes)}
 
