@@ -22,16 +22,21 @@ UPDATE sync_runs SET active = clock_timestamp(), listed = listed + :files, regis
 WHERE id = current_run();
 
 -- name: finish
--- A run of a definition that ended before its organisation was found gets the organisations of the previous run.
+-- A run of a definition that ended before its organisation was found gets the organisations of the previous run. A run
+-- that failed keeps the counts of its batches, because Ctrl-C can stop the program before it counts the last one.
 UPDATE sync_runs SET organisation_ids = CASE
         WHEN organisation_ids <> '{}' OR definition = :by_hand THEN organisation_ids
         ELSE coalesce((SELECT last.organisation_ids FROM sync_runs AS last
                        WHERE last.definition = sync_runs.definition AND last.id < :id
                        ORDER BY last.started DESC LIMIT 1), '{}')
     END,
-    state = :state, detail = :detail, finished = clock_timestamp(), listed = :listed,
-    registered = :registered, moved = :moved, unchanged = :unchanged, rejected = :rejected, missing = :missing,
-    withheld = :withheld, settling = :settling, reasons = :reasons, warnings = :warnings, bytes = :bytes
+    state = :state, detail = :detail, finished = clock_timestamp(),
+    listed = greatest(:listed, CASE WHEN :state = 'failed' THEN listed END),
+    registered = greatest(:registered, CASE WHEN :state = 'failed' THEN registered END),
+    rejected = greatest(:rejected, CASE WHEN :state = 'failed' THEN rejected END),
+    bytes = greatest(:bytes, CASE WHEN :state = 'failed' THEN bytes END),
+    moved = :moved, unchanged = :unchanged, missing = :missing, withheld = :withheld, settling = :settling,
+    reasons = :reasons, warnings = :warnings
 WHERE id = :id;
 
 -- name: list_runs

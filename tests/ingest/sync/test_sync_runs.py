@@ -2,9 +2,12 @@
 
 import random
 import shutil
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from string import ascii_letters
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import open_comparison
 from pipeline.catalogue.file_row import FileRow
-from pipeline.catalogue.sync_runs import record_run
+from pipeline.catalogue.sync_runs import RunReport, record_run
 from pipeline.errors import CatalogueError, RunInProgress, TransientError
 from pipeline.ingest.register import open_run
 from pipeline.ingest.sync import sync_all
@@ -22,6 +25,7 @@ from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import (
     CONFIG,
+    SilentReporter,
     definition_files,
     register_files,
     run_context,
@@ -63,6 +67,35 @@ def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
     runs = rows(engine, "SELECT state, registered, listed FROM sync_runs")
     assert runs == [("failed", 2, 2)]
     assert rows(engine, "SELECT count(*) FROM raster_files") == [(2,)]
+
+
+def test_a_run_that_is_stopped_while_it_writes_counts_that_batch(
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
+) -> None:
+    for index in range(4):
+        write_raster(tmp_path / f"{index}.tif", width=10 + index)
+    batches, writes_second = count(1), Event()
+
+    def write(batch: Callable[[], RunReport]) -> RunReport:
+        if next(batches) == 2:
+            writes_second.set()
+        return batch()
+
+    class Stops(SilentReporter):
+        def advance(self, files: int) -> None:
+            if files:
+                assert writes_second.wait(60)
+                raise KeyboardInterrupt
+
+    context = run_context(engine, pool.read, batch_size=1)
+    context = replace(context, write=write, progress=Stops())
+    with pytest.raises(KeyboardInterrupt):
+        sync_all(context, [definition_files([tmp_path])], CONFIG)
+    (written,) = rows(engine, "SELECT count(*) FROM raster_files")
+    assert written >= (2,)
+    assert rows(engine, "SELECT state, registered, listed FROM sync_runs") == [
+        ("failed", *written, *written)
+    ]
 
 
 def test_a_run_that_fails_records_what_it_had_done(
