@@ -91,8 +91,8 @@ def server() -> Iterator[str]:
     if url_of_environment:
         yield url_of_environment
         return
-    home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
-    cluster = Cluster(home / "tests")  # `make run` has a cluster of its own
+    home = os.environ.get("CLUSTER_OF_TESTS") or os.environ.get("RASTERSOURCES_HOME")
+    cluster = Cluster(Path(home or default_home(REPOSITORY), "tests"))  # `make run` has its own
     make_once("cluster-of-tests", lambda _: speed_up(cluster))
     with cluster.lease() as url:
         yield url
