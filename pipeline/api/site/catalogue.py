@@ -1,7 +1,7 @@
 """The catalogue page: a table of raster sources beside their map."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -21,7 +21,7 @@ from pipeline.api.selection import Selection, parse_selection
 from pipeline.api.site.filter_bar import make_filter_bar
 from pipeline.api.site.formats import NO_TIME, show_period
 from pipeline.api.site.outlines import Extent, Outline, draw_outline, extent_of, join_extents
-from pipeline.api.site.site_page import SitePage, changed_query, page_links, shown_rows
+from pipeline.api.site.site_page import DELETED, SitePage, changed_query, page_links, shown_rows
 from pipeline.api.views.list_detail import ReadList, select_page
 from pipeline.api.views.root import Home
 from pipeline.catalogue.filters import filters_by_parameter
@@ -68,6 +68,14 @@ class Head:
     """ascending, descending, or empty."""
 
 
+def without_notice(call: Call) -> tuple[Call, list[str]]:
+    """Return the call without the notice of a deletion, which the links of the page do not repeat, and the notice."""
+    if DELETED not in call.query:
+        return call, []
+    query = {name: text for name, text in call.query.items() if name != DELETED}
+    return replace(call, query=query), ["The raster source was deleted."]
+
+
 class Catalogue(SitePage):
     """GET the catalogue; programs are redirected to the API."""
 
@@ -87,6 +95,7 @@ class Catalogue(SitePage):
     async def get(self, call: Call) -> Response:
         """Return the page; if a filter is invalid, the table is empty and an error stands above it."""
         check_method(call.request.method, ("GET", "HEAD"))
+        call, deleted = without_notice(call)
         rows: Sequence[Any] = ()
         errors, total, filtered = None, 0, None
         query = {**call.query, "page_size": call.query.get("page_size") or PAGE_SIZE}
@@ -108,7 +117,7 @@ class Catalogue(SitePage):
             code=400 if errors else 200,
             json=f"{API}/rastersources/{changed_query(call.query, format='json')}",
             errors=errors,
-            notes=warn_of_unknown(call.query, self.known),
+            notes=[*deleted, *warn_of_unknown(call.query, self.known)],
             bar=make_filter_bar(ENTITY.filters, call.query),
             heads=list(heads(call.query)),
             rows=[

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.api.site.formats import show_count
+
 WIDTH, HEIGHT = 640, 150
 """Width and height of the drawing in SVG units, without its labels."""
 STEPS = (1, 2, 2.5, 5, 10)
@@ -82,7 +84,7 @@ def speeds_within(progress: Sequence[float]) -> list[Value]:
     for seconds, files in zip(progress[::2], progress[1::2], strict=True):
         if seconds > before:
             speed = (files - done) / (seconds - before)
-            label = f"{speed:,.0f} files/s until {seconds:,.1f} s, {files:,.0f} files"
+            label = f"{speed:,.0f} files/s until {seconds:,.1f} s, {show_count(int(files), 'file')}"
             values.append(Value(speed, label, seconds - before))
             before, done = seconds, files
     return values

@@ -30,6 +30,11 @@ def show_number(number: float | None) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
 
 
+def show_count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 file` and `2,000 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def show_day(time: datetime | None) -> Markup:
     """Return the day of a time in UTC; the whole time is in the tooltip."""
     return _time(time, "%Y-%m-%d")
@@ -65,6 +70,7 @@ def breakable(name: str) -> Markup:
 FORMATS: dict[str, Any] = {
     "size": show_size,
     "number": show_number,
+    "counted": show_count,
     "day": show_day,
     "time": show_time,
     "interval": format_interval,

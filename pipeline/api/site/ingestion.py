@@ -17,6 +17,7 @@ from pipeline.api.problems import Problem, forbidden, not_found
 from pipeline.api.query_string import is_dry_run
 from pipeline.api.resources.read_only import hide_for_others
 from pipeline.api.site.chart import Value, make_chart, speeds_within
+from pipeline.api.site.formats import show_count
 from pipeline.api.site.site_page import SitePage, changed_query
 from pipeline.catalogue import ingestion
 from pipeline.catalogue.hide_paths import hide_folders
@@ -174,7 +175,8 @@ class Run(IngestionPage):
         values = [
             Value(
                 row.files_per_second or 0,
-                f"Run {row.id}: {row.files_per_second or 0:,.0f} files/s, {row.listed:,} files in {row.seconds:,.1f} s",
+                f"Run {row.id}: {row.files_per_second or 0:,.0f} files/s, "
+                f"{show_count(row.listed, 'file')} in {row.seconds:,.1f} s",
                 link=f"{call.links.base}{PATH}runs/{row.id}/",
                 mark=row.id == number,
             )
@@ -214,7 +216,7 @@ class Rejected(IngestionPage):
         groups = await rejected_groups(call, MANY if only["code"] else FEW, **only)
         again = read_number(call.query.get("again", ""))
         if again is not None:
-            note = f"The next run reads {again:,} {'file' if again == 1 else 'files'} again."
+            note = f"The next run reads {show_count(again, 'file')} again."
         return await self.answer(
             call, groups=groups, scope=only, note=note, scope_query=urlencode(_given(only)),
             api=f"{API}/rejectedfiles/",
@@ -235,7 +237,8 @@ class Rejected(IngestionPage):
             raise not_found("Rejected file")
         if not api.database.stores:
             return await self.get(
-                call, f"This was a dry run: the next run would read {len(rows):,} files again."
+                call,
+                f"This was a dry run: the next run would read {show_count(len(rows), 'file')} again.",
             )
         query = urlencode({**_given(scope_of(call.query)), "again": len(rows)})
         return self.go_to(call, f"{PATH}rejected/?{query}")

@@ -110,6 +110,10 @@ class SitePage(View):
         return RedirectResponse(f"{call.links.base}{path}", 303)
 
 
+DELETED = "deleted"
+"""The parameter with which the catalogue page says that a raster source was deleted."""
+
+
 def changed_query(query: Mapping[str, str], **changes: Any) -> str:
     """Return a query string with changed parameters, and without empty ones."""
     changed = {**query, **changes}

@@ -16,7 +16,7 @@ from pipeline.api.problems import Problem, forbidden
 from pipeline.api.resources.field import Field, represent
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer
-from pipeline.api.site.site_page import SitePage
+from pipeline.api.site.site_page import DELETED, SitePage
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.write import change, create
 from pipeline.catalogue.before_writes import organisations_to_write
@@ -172,7 +172,7 @@ class DeleteSource(SitePage):
         """Delete the source and redirect to the catalogue."""
         await writable_source(call)
         await self.detail.delete(with_body(call, orjson.loads(form.get("_content") or "{}")))
-        return self.go_to(call, "/")
+        return self.go_to(call, f"/?{DELETED}=true")
 
 
 def json_path(source: Any) -> str:

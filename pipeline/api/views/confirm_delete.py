@@ -7,6 +7,7 @@ import orjson
 from pipeline.api.body import read_object
 from pipeline.api.endpoint import Call, read_row
 from pipeline.api.responses import Answer, Dependent, Question
+from pipeline.api.site.formats import show_count
 from pipeline.api.views.list_detail import WriteDetail
 from pipeline.catalogue import before_writes
 from pipeline.catalogue.upload_states import OPEN_STATES
@@ -32,7 +33,9 @@ class RasterSourceDetail(WriteDetail):
         content, label = await read_object(call.body), "Delete"
         if used.layers or used.labeltypes:
             numbers = {"layer": used.layers, "label type": used.labeltypes}
-            users = " and ".join(count(number, kind) for kind, number in numbers.items() if number)
+            users = " and ".join(
+                show_count(number, kind) for kind, number in numbers.items() if number
+            )
             broken = "it" if sum(numbers.values()) == 1 else "them"
             sentences.append(f"Used by {users}: deleting it breaks {broken}.")
             content, label = {**content, "force": True}, "Delete and break what uses it"
@@ -46,31 +49,26 @@ class RasterSourceDetail(WriteDetail):
 
 def explain_files(counts: Any) -> list[str]:
     """Return sentences about the files of a raster source and its open uploads."""
-    files = count(counts.files, "raster file")
+    files = show_count(counts.files, "raster file")
     sentences = [f"{files} ({counts.bytes:,} bytes) will leave the catalogue."]
     if counts.uploaded:
-        files = count(counts.uploaded, "uploaded file")
+        files = show_count(counts.uploaded, "uploaded file")
         sentences.append(f"{files} will be deleted from the storage.")
     if kept := counts.files - counts.uploaded:
         places = "stays where it is" if kept == 1 else "stay where they are"
-        sentences.append(f"{count(kept, 'file')} {places}.")
+        sentences.append(f"{show_count(kept, 'file')} {places}.")
     if counts.waiting:
-        sentences.append(f"{count(counts.waiting, 'waiting upload')} will be cancelled.")
+        sentences.append(f"{show_count(counts.waiting, 'waiting upload')} will be cancelled.")
     return sentences
 
 
 async def ask_about_data(call: Call, counts: Any) -> Question:
     """Return the question before a deletion of data; `counts` is the answer of its dry run."""
     sentences = [
-        f"{count(counts['removed'], 'raster file')} will be removed.",
-        f"{count(counts['revoked'], 'waiting upload')} will be cancelled.",
+        f"{show_count(counts['removed'], 'raster file')} will be removed.",
+        f"{show_count(counts['revoked'], 'waiting upload')} will be cancelled.",
     ]
     if counts["partly"]:
-        files = count(counts["partly"], "raster file")
+        files = show_count(counts["partly"], "raster file")
         sentences.append(f"{files} will stay, because only some of their steps lie in the period.")
     return Question(sentences, orjson.dumps(await read_object(call.body)).decode())
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is 1."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -229,7 +229,7 @@ def test_only_writers_of_an_organisation_try_its_files_again(
     for path in ("?dry-run", "?Dry_Run=1"):
         answer = try_again(sessions("supplier"), path, **form)
         assert answer.status_code == 200
-        assert "This was a dry run: the next run would read 1 files again." in answer.text
+        assert "This was a dry run: the next run would read 1 file again." in answer.text
     assert rows(engine, read_again) == []
     assert try_again(sessions("admin")).status_code == 400
     ((theirs,),) = rows(engine, "SELECT id FROM rejected_files WHERE definition = 'theirs'")

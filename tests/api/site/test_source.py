@@ -233,8 +233,12 @@ def test_the_page_of_a_deletion_deletes_the_source(
         page
     ) or "Rain &" in text_of(page)
     assert as_("admin").get(f"{SOURCES}{row.uuid}/").status_code == 200
-    assert visitor.post(f"/sources/{row.uuid}/delete/", data=read_form(page)).status_code == 303
+    done = visitor.post(f"/sources/{row.uuid}/delete/", data=read_form(page))
+    assert done.status_code == 303
     assert as_("admin").get(f"{SOURCES}{row.uuid}/").status_code == 404
+    catalogue = visitor.get(done.headers["Location"]).text
+    assert "The raster source was deleted." in catalogue
+    assert "deleted=" not in catalogue  # filters and pages do not repeat the notice
 
 
 def test_everything_on_the_page_is_escaped(visitor: Client, add_source: Add) -> None:
