@@ -196,8 +196,8 @@ class Reservation:
 
     async def begin(self, size: int) -> None:
         """Record the file; raise Problem 413 or 507 if the quota or the disk has no room for `size` bytes."""
-        work = partial(self._reserve, size, "lock_source", "begin_receiving")
-        if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
+        reserve = partial(self._reserve, size, "lock_source", "begin_receiving")
+        if not await self.receiver.transaction(self.database, reserve, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # deleted since the request began
         self.size, self.reserved_on_disk = size, min(size, AHEAD)
 
@@ -213,9 +213,9 @@ class Reservation:
             await asyncio.to_thread(self._check_disk, {self.uri: self.reserved_on_disk})
             return
         total = max(size, self.size)
-        work = partial(self._reserve, total, "lock_file", "update_reservation")
+        reserve = partial(self._reserve, total, "lock_file", "update_reservation")
         try:
-            recorded = await self.receiver.transaction(self.database, work)
+            recorded = await self.receiver.transaction(self.database, reserve)
         except Problem as problem:
             if problem.status != 503 or size > self.size:
                 raise
@@ -244,8 +244,8 @@ class Reservation:
         `to_come` is the number of its bytes that are not on the disk yet, `reserved` the bytes that it has reserved in
         the quota.
         """
-        left = await lock_bytes_left(self.source.organisation_id, connection)
-        check_quota(size, None if left is None else left + reserved)
+        bytes_left = await lock_bytes_left(self.source.organisation_id, connection)
+        check_quota(size, None if bytes_left is None else bytes_left + reserved)
         await connection.execute(QUERIES["lock_reservations"], {"lock": RECEIVER_LOCK})
         others = (await connection.execute(QUERIES["select_receiving"])).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
@@ -291,8 +291,8 @@ class DryRunReservation(Reservation):
         """Check the disk of the unnamed file too; it is another disk if the storage is a bucket."""
         super()._check_disk(announced, ahead)
         # Read the sizes before the free space, so that bytes written in between count twice instead of not at all.
-        whole = self.size - self.upload.size  # the rest of this file alone
-        missing = max(self.slots.bytes_to_come(), whole)
+        to_come = self.size - self.upload.size  # the rest of this file alone
+        missing = max(self.slots.bytes_to_come(), to_come)
         if self.upload.bytes_free() - missing < self.config.upload_reserve_bytes:
             raise _disk_full()
 

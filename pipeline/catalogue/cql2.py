@@ -156,8 +156,8 @@ class _Reader:
         shape = box_shape(part["bbox"]) if "bbox" in part else parse_geometry(json.dumps(part))
         self.is_costly |= shapely.get_num_coordinates(shape) > SIMPLE_POINTS
         name = "collection" if shape.geom_type == "GeometryCollection" else ""
-        whole = shape if name else _within_earth(shape)  # only the copies of a collection are read
-        texts = [*shifted_shapes(shape), shape_text(whole)]
+        copy = shape if name else _within_earth(shape)  # only the copies of a collection are read
+        texts = [*shifted_shapes(shape), shape_text(copy)]
         self.values += texts
         first = len(self.values) - len(texts)
         return Node(

@@ -55,14 +55,14 @@ def _tokens(text: str) -> Iterator[Token]:
     """Yield the tokens of a text, and a token for its end. A geometry is one token."""
     place = 0
     while match := TOKEN.match(text, place):
-        kind, found = str(match.lastgroup), match[0]
+        kind, word = str(match.lastgroup), match[0]
         if kind == "geometry":
-            found = _whole_geometry(text, place)
-        elif kind == "name" and found.upper() in KEYWORDS:
-            kind, found = "sign", found.upper()
+            word = _whole_geometry(text, place)
+        elif kind == "name" and word.upper() in KEYWORDS:
+            kind, word = "sign", word.upper()
         if kind != "blank":
-            yield Token(kind, found, place)
-        place += len(found)
+            yield Token(kind, word, place)
+        place += len(word)
     yield Token("end", "", len(text))
 
 
@@ -183,9 +183,9 @@ class _Parser:
     def value(self) -> Json:
         """Parse an operand."""
         if self.take("("):
-            found = self.nested(self.condition)
+            operand = self.nested(self.condition)
             self.expect(")")
-            return found
+            return operand
         if word := self.take("TRUE", "FALSE"):
             return word == "TRUE"
         if self.take("DIV"):  # the Python package cql2 writes DIV as a function

@@ -138,8 +138,8 @@ def matching_rows(
         )
     # PostgreSQL removes the join if `names` has all columns that are read.
     joined = names.outerjoin(table, table.c.id == names.c.id)
-    found = select(*_read_from(names, table, columns)).select_from(joined)
-    return found.where(*_read_from(names, table, [visible, *conditions]))
+    statement = select(*_read_from(names, table, columns)).select_from(joined)
+    return statement.where(*_read_from(names, table, [visible, *conditions]))
 
 
 def _read_from(

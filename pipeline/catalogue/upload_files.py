@@ -46,8 +46,8 @@ def discard_unneeded(
 
 def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
     """Yield URIs BATCH_SIZE at a time."""
-    rest = iter(uris)
-    return iter(lambda: list(islice(rest, BATCH_SIZE)), [])
+    remaining = iter(uris)
+    return iter(lambda: list(islice(remaining, BATCH_SIZE)), [])
 
 
 def sweep(engine: Engine, store: UploadStore) -> list[str]:

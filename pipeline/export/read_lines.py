@@ -42,8 +42,8 @@ def read_batches(lines: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]
     """Yield the rows in batches, with the hexadecimal geometries converted to bytes."""
     options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     while text := b"".join(lines.readlines(BYTES_AT_ONCE)):
-        whole = json.ReadOptions(use_threads=False, block_size=len(text) + 1)
-        table = json.read_json(BytesIO(text), read_options=whole, parse_options=options)
+        one_block = json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        table = json.read_json(BytesIO(text), read_options=one_block, parse_options=options)
         for batch in table.to_batches():
             written = [
                 None if value is None else bytes.fromhex(value.decode())

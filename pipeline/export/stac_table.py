@@ -81,8 +81,8 @@ _PARSE = json.ParseOptions(explicit_schema=_READ, unexpected_field_behavior="ign
 def items_batch(items: Sequence[bytes], geometries: Sequence[bytes]) -> pa.RecordBatch:
     """Return items in JSON and their geometries in WKB as a batch of `SCHEMA`."""
     lines = _NODATA_TEXT.sub(rb'"nodata_text":"\1"', b"\n".join(items))
-    whole = json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
-    batch = json.read_json(io.BytesIO(lines), whole, _PARSE).combine_chunks().to_batches()[0]
+    one_block = json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+    batch = json.read_json(io.BytesIO(lines), one_block, _PARSE).combine_chunks().to_batches()[0]
     columns = {**_fields(batch), **_fields(batch["properties"])}
     data = columns["assets"].field("data")
     asset = {**_fields(data), "bands": _with_numbers(data.field("bands"))}

@@ -165,14 +165,14 @@ class StaticCatalogue:
     def _write_catalog(self, collections: list[Part]) -> None:
         """Write catalog.json, which links to all collections."""
         facts = repr([(part.number, part.digest) for part in collections])
-        whole = Part(0, 1, sha256(facts.encode()).hexdigest()[:32])
-        if self._target.read(CATALOG, 0).holds(whole) and not self._full:
+        catalog = Part(0, 1, sha256(facts.encode()).hexdigest()[:32])
+        if self._target.read(CATALOG, 0).holds(catalog) and not self._full:
             return
         os.sync()
         self._target.write(CATALOG, 0, Record(files=[CATALOG_FILE]))
         with written_beside(self._target.path(CATALOG_FILE)) as path, path.open("wb") as file:
             file.writelines(self._catalog())
-        self._target.write(CATALOG, 0, Record(whole.digest, [CATALOG_FILE]))
+        self._target.write(CATALOG, 0, Record(catalog.digest, [CATALOG_FILE]))
         self._summary.documents_written += 1
 
     def _catalog(self) -> Iterator[bytes]:

@@ -460,8 +460,8 @@ def _next_offset(reader: HeaderReader, position: int) -> int:
 
     Some programs end the file without this offset; libtiff reads that as 0 too.
     """
-    left = reader.size - position
-    if left < reader.offset_size and not any(reader.read(position, left)):
+    bytes_left = reader.size - position
+    if bytes_left < reader.offset_size and not any(reader.read(position, bytes_left)):
         return 0
     return reader.read_offset(position)
 

@@ -32,8 +32,8 @@ def resolve_link(base: str, link: str) -> str:
         joined = urljoin(f"http://{rest if scheme != 'file' else f'localhost{rest}'}", link)
     except ValueError:
         return link
-    rest = joined.removeprefix("http://")
-    return f"{scheme}://{rest if scheme != 'file' else rest.removeprefix('localhost')}"
+    target = joined.removeprefix("http://")
+    return f"{scheme}://{target if scheme != 'file' else target.removeprefix('localhost')}"
 
 
 def document_uri(name: str) -> str:
@@ -83,11 +83,11 @@ def _read_from_web(
 
     def check(target: str) -> str:
         try:
-            found = web_url(target, query=True)
+            url = web_url(target, query=True)
         except CatalogueError as error:
             raise NotAllowed(str(error)) from error
-        roots.check(found.partition("?")[0])
-        return found
+        roots.check(url.partition("?")[0])
+        return url
 
     headers = {"Accept": "application/geo+json, application/json;q=0.9, */*;q=0.5"}
     if body is not None:

@@ -179,10 +179,10 @@ class _Folder:
 
     def _complete(self, name: str) -> list[StoredFile]:
         """Return the files whose sidecars all come before `name`; delete sidecars to which no later file can belong."""
-        done = [item for item in self._waiting if name > stem_of(item.name) + _AFTER_SIDECARS]
-        files = [self._file(item) for item in done]
-        if done:
-            self._waiting = [item for item in self._waiting if item not in done]
+        complete = [item for item in self._waiting if name > stem_of(item.name) + _AFTER_SIDECARS]
+        files = [self._file(item) for item in complete]
+        if complete:
+            self._waiting = [item for item in self._waiting if item not in complete]
         near = (name <= shortest_stem(item.name) + _AFTER_SIDECARS for item in self._sidecars)
         self._sidecars = list(compress(self._sidecars, near))
         return files

@@ -33,8 +33,8 @@ class SidecarNames:
         if not self._by_name and not self._by_stem:
             return ()
         lower = name.lower()
-        found = {*self._by_name.get(lower, ()), *self._by_stem.get(stem_of(lower), ())}
-        return tuple(sorted(found))
+        sidecars = {*self._by_name.get(lower, ()), *self._by_stem.get(stem_of(lower), ())}
+        return tuple(sorted(sidecars))
 
 
 def stem_of(name: str) -> str:

@@ -52,9 +52,9 @@ def web_url(text: str, *, query: bool = False) -> str:
         raise CatalogueError(f'"{shown}" has `.`, `..` or a control character; remove it')
     name = f"[{host}]" if ":" in host else host
     where = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
-    asked = f"?{parts.query}" if parts.query else ""
+    query_string = f"?{parts.query}" if parts.query else ""
     path = quote(parts.path or "/", safe=_SAFE, errors="surrogateescape")
-    url = f"{parts.scheme}://{where}{path}{asked}"
+    url = f"{parts.scheme}://{where}{path}{query_string}"
     if not query and len(url) > LONGEST_URI:
         raise CatalogueError(f'"{shown}" has more than {LONGEST_URI} characters; shorten it')
     return url
@@ -80,13 +80,13 @@ def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
 
     def check(target: str) -> str:
         try:
-            found = web_url(target)
-            roots.check(found)
+            checked_url = web_url(target)
+            roots.check(checked_url)
         except (CatalogueError, NotAllowed) as error:
             raise NotAllowed(
                 f"its server redirects to {shown_uri(target)[:200]}: {error}"
             ) from error
-        return found
+        return checked_url
 
     roots.check(url)
     part, found, headers = _get(url, 0, 1, _SECONDS_TO_FIND, check)

@@ -140,9 +140,9 @@ def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
         return func.coalesce(cast(func.to_json(column), Text), "null")
     if isinstance(kind, Double):  # PostgreSQL writes the shortest digits; it uses e from 1e15 on
         is_number, is_whole = column - column == 0, column == func.trunc(column)
-        whole = and_(is_number, is_whole, func.abs(column) < 1e15)
+        is_short = and_(is_number, is_whole, func.abs(column) < 1e15)
         return case(
-            (whole, func.concat(column, ".0")), (is_number, cast(column, Text)), else_="null"
+            (is_short, func.concat(column, ".0")), (is_number, cast(column, Text)), else_="null"
         )
     if isinstance(kind, DateTime):
         return func.replace(json_timestamp(column), ".000000", "")

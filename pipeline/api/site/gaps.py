@@ -33,10 +33,10 @@ class SourceGaps(SitePage):
         if source.file_count > MOST_FILES:
             sentence = f"This source has more than {MOST_FILES:,} files; run rastersources sources gaps {source.uuid}."
             raise Problem(400, sentence)
-        work = asyncio.get_running_loop().run_in_executor(
+        report = asyncio.get_running_loop().run_in_executor(
             self.thread, self.report, str(source.uuid)
         )
-        gaps = await work
+        gaps = await report
         if call.query.get("format") == "json":
             content = orjson.dumps(gaps_document(gaps), option=orjson.OPT_UTC_Z)
             return Response(content, 200, {"Vary": "Accept, Cookie"}, "application/json")

@@ -282,8 +282,8 @@ class OneCollection(FeatureEndpoint):
         """Return the collection."""
         self.check_parameters(call)
         shape = self.shape(call, "collection", collections=1)
-        found = await self.find_one(call, shape, collections=[call.uuid("Collection")])
-        return self.shown(call, found)
+        collection = await self.find_one(call, shape, collections=[call.uuid("Collection")])
+        return self.shown(call, collection)
 
 
 class Items(FeatureEndpoint):

@@ -146,16 +146,16 @@ def page_query(shape: Shape) -> NumberedQuery:
     ]
     visible, own = readable(raster_sources, caller), own_conditions(shape)
     where = [visible, *own, *filter_conditions(shape, visible)]
-    found = select(features.table.c.id, *columns).select_from(features.rows).where(*where)
+    matches = select(features.table.c.id, *columns).select_from(features.rows).where(*where)
     if shape.is_filtered:
-        matching = found.cte("matching")
+        matching = matches.cte("matching")
         total: ColumnElement[int] = select(func.count()).select_from(matching).scalar_subquery()
         columns = [matching.c[f"key_{number}"] for number in range(len(keys))]
-        found = select(matching.c.id, *columns)
+        matches = select(matching.c.id, *columns)
     else:
         total = features.count(caller, own)
         columns = [key.column for key in keys]
-    ordered = found.where(*after(shape, keys, columns)).order_by(*in_order(keys, columns))
+    ordered = matches.where(*after(shape, keys, columns)).order_by(*in_order(keys, columns))
     page = page_of(ordered, keys, shape.most)
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
     chosen = select(page).where(page.c.place <= limit + offset).subquery("chosen")
@@ -163,8 +163,8 @@ def page_query(shape: Shape) -> NumberedQuery:
     texts = func.string_agg(text, aggregate_order_by(literal_column("','"), chosen.c.place))
     written = select(func.concat("[", texts, "]")).select_from(joined).scalar_subquery()
     length = select(func.count()).select_from(chosen).scalar_subquery()
-    rest = page.alias("rest")
-    more = select(rest.c.id).where(rest.c.place == limit + offset + 1).exists()
+    page_and_next = page.alias("page_and_next")
+    more = select(page_and_next.c.id).where(page_and_next.c.place == limit + offset + 1).exists()
     ends = func.json_build_array(
         *(cast(page.c[f"key_{number}"], Text) for number in range(len(keys)))
     )

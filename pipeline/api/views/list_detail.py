@@ -122,10 +122,10 @@ async def select_page(
     call: Call, entity: Entity, selection: Selection, within: Sequence[ColumnElement[bool]] = ()
 ) -> tuple[Sequence[Any], int]:
     """Return the rows of a page, and the number of rows on all pages; costly filters have a time limit."""
-    work = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
+    read = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
     if costly := costly_in(call.query, entity.filters):
-        return await call.api.costly.run(costly, work)
-    return await work(call.api.database.rows)
+        return await call.api.costly.run(costly, read)
+    return await read(call.api.database.rows)
 
 
 async def read_json_page(

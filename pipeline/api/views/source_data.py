@@ -142,8 +142,8 @@ class SourceData(Endpoint):
         start, stop = (read_timestamp(body.get(name), name) for name in ("start", "stop"))
         if start and stop and start > stop:
             raise invalid({"stop": ["Must not be before start."]})
-        work = partial(remove, call, start, stop)
-        removed, revoked, partly = await call.api.database.transaction(work)
+        write = partial(remove, call, start, stop)
+        removed, revoked, partly = await call.api.database.transaction(write)
         await discard_ended(call.api.config, call.api.database, [*removed, *revoked])
         counts = {"removed": len(removed), "revoked": len(revoked), "partly": partly}
         return Answer({"detail": f"Files removed: {len(removed)}.", **counts})
@@ -201,8 +201,8 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
         await asyncio.to_thread(upload.commit)
     finally:
         await asyncio.to_thread(upload.close)
-    work = partial(record, call, {**values, "size": upload.size, "uri": upload.uri})
-    return await call.api.receiver.transaction(call.api.database, work)
+    write = partial(record, call, {**values, "size": upload.size, "uri": upload.uri})
+    return await call.api.receiver.transaction(call.api.database, write)
 
 
 async def receive_form(call: Call, upload: OpenUpload, reservation: Reservation) -> UploadForm:

@@ -275,11 +275,11 @@ class Cluster:
         new.mkdir(mode=0o700)
         give_to_owner(new)
         options = ("-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=peer")
-        done = self._run(programs / "initdb", *options, folder=new)
-        if done.returncode != 0:
+        initdb = self._run(programs / "initdb", *options, folder=new)
+        if initdb.returncode != 0:
             shutil.rmtree(new, ignore_errors=True)
             raise CatalogueError(
-                f"initdb did not create a cluster in {self.home}: {last_line(done.stderr)}"
+                f"initdb did not create a cluster in {self.home}: {last_line(initdb.stderr)}"
             )
         with (new / "postgresql.conf").open("a") as file:
             file.write("include_if_exists = 'rastersources.conf'\n")
@@ -298,8 +298,8 @@ class Cluster:
     def _launch(self, programs: Path) -> None:
         log = self.data / "server.log"
         for _ in range(ATTEMPTS):
-            done = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", log.name, "start")
-            if done.returncode == 0:
+            pg_ctl = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", log.name, "start")
+            if pg_ctl.returncode == 0:
                 return
             # The children of a killed postmaster keep its shared memory for a while.
             if not any(words in (reason := failure_reason(log)) for words in TEMPORARY_REASONS):
@@ -332,9 +332,9 @@ class Cluster:
         return running
 
     def _shut_down(self) -> None:
-        done = self._run(self._programs() / "pg_ctl", "-w", "-t", "120", "-m", "fast", "stop")
-        if done.returncode != 0:
-            raise CatalogueError(f"the private cluster does not stop: {last_line(done.stderr)}")
+        pg_ctl = self._run(self._programs() / "pg_ctl", "-w", "-t", "120", "-m", "fast", "stop")
+        if pg_ctl.returncode != 0:
+            raise CatalogueError(f"the private cluster does not stop: {last_line(pg_ctl.stderr)}")
 
     def _programs(self) -> Path:
         version = self.data / "PG_VERSION"

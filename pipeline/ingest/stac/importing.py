@@ -193,8 +193,8 @@ def find_assets(
         asset, item = prepared
         if isinstance(asset, Rejection):
             return asset
-        found = item or finder.find(asset.location)
-        return replace(found, stated=asset.stated) if isinstance(found, StoredFile) else found
+        listed = item or finder.find(asset.location)
+        return replace(listed, stated=asset.stated) if isinstance(listed, StoredFile) else listed
 
     yield from map_ahead(find, map(prepare, assets), threads, FILES_AHEAD)
 

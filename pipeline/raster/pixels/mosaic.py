@@ -51,17 +51,17 @@ class Mosaic:
         """
         first = self._files[0]
         shape = len(first.bands), part.height, part.width
-        found = Pixels(np.full(shape, fill, np.dtype(first.dtype)), np.zeros(shape, np.bool_))
+        pixels = Pixels(np.full(shape, fill, np.dtype(first.dtype)), np.zeros(shape, np.bool_))
         for file, grid in zip(reversed(self._files), reversed(grids), strict=True):
             met = grid.part_that_meets(part, Affine(*file.transform), file.width, file.height)
             if met is None:
                 continue
-            within = found.within(
+            within = pixels.within(
                 met.row - part.row, met.column - part.column, met.height, met.width
             )
             if not within.valid.all():
                 self._read_file(self._open_files.open(file), grid, part, met, within)
-        return found
+        return pixels
 
     def _read_file(
         self, raster: OpenRaster, grid: Grid, part: Area, met: Area, found: Pixels
@@ -119,7 +119,7 @@ def _areas(rows: Indices, columns: Indices, image: Directory) -> Iterator[tuple[
         used = np.unique(blocks)
         ends = np.flatnonzero((np.diff(used) > 1) | (np.diff(used // most) > 0)) + 1
         for run in np.split(used, ends) if used.size else ():
-            found = places[(blocks >= run[0]) & (blocks <= run[-1])]
-            top, left = int(rows[found].min()), int(columns[found].min())
-            down, across = int(rows[found].max()) + 1 - top, int(columns[found].max()) + 1 - left
-            yield Area(top, left, down, across), found
+            in_run = places[(blocks >= run[0]) & (blocks <= run[-1])]
+            top, left = int(rows[in_run].min()), int(columns[in_run].min())
+            down, across = int(rows[in_run].max()) + 1 - top, int(columns[in_run].max()) + 1 - left
+            yield Area(top, left, down, across), in_run

@@ -41,15 +41,15 @@ def draw_footprint(projector: Projector, outline: Outline, extent: Extent) -> Mu
 
 def merge_polygons(polygons: list[Polygon], extent: Extent) -> MultiPolygon:
     """Return the footprint of several polygons; their longitudes may lie outside -180..180."""
-    whole = cut_at_antimeridian(shapely.union_all(polygons, grid_size=_GRID))
+    merged = cut_at_antimeridian(shapely.union_all(polygons, grid_size=_GRID))
     band = shapely.box(-180.0, extent.south, 180.0, extent.north)
     tolerance = _tolerance(extent)
-    simple = shapely.simplify(whole, tolerance)
+    simple = shapely.simplify(merged, tolerance)
     for _ in range(_MAX_DOUBLINGS):
         if shapely.get_num_coordinates(simple) <= _MAX_POINTS:
             break
         tolerance *= 2
-        simple = shapely.simplify(whole, tolerance)
+        simple = shapely.simplify(merged, tolerance)
     return cut_at_antimeridian(shapely.make_valid(simple).intersection(band))
 
 

@@ -197,9 +197,9 @@ def _polygons(lattice: Lattice, chosen: Flags) -> list[Polygon]:
     on_earth = np.isfinite(corners[..., 0]) & chosen[..., np.newaxis]
     with np.errstate(invalid="ignore"):
         narrow = np.ptp(corners[..., 0], axis=2) < 180.0
-    whole = on_earth.all(axis=2) & narrow
-    polygons = list(shapely.polygons(corners[whole]))
-    for row, column in np.argwhere(on_earth.any(axis=2) & ~whole):
+    is_complete = on_earth.all(axis=2) & narrow
+    polygons = list(shapely.polygons(corners[is_complete]))
+    for row, column in np.argwhere(on_earth.any(axis=2) & ~is_complete):
         polygons.extend(_cell_polygons(_cell_ring(lattice, places, row, column)))
     return [p if p.is_valid else shapely.make_valid(p) for p in polygons]
 

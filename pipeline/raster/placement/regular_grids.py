@@ -115,9 +115,9 @@ def _are_straight(sides: Floats, curvature: Floats) -> Flags:
         (diagonal[:, 0] * corner[:, 1] - diagonal[:, 1] * corner[:, 0]) / length
         for corner in (second - first, fourth - first)
     ]
-    kept = np.maximum(bend / 2 + _ROUNDING, 2 * tolerance)
+    least_offset = np.maximum(bend / 2 + _ROUNDING, 2 * tolerance)
     straight: Flags = monotone & (bend / 8 <= tolerance / 2) & (farther > bend / 2 + _ROUNDING)
-    straight &= (np.abs(beside) > kept).all(axis=0) & (beside[0] * beside[1] < 0)
+    straight &= (np.abs(beside) > least_offset).all(axis=0) & (beside[0] * beside[1] < 0)
     return straight
 
 

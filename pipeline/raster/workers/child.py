@@ -85,13 +85,13 @@ def child_environment() -> dict[str, str]:
     """
     root = Path(pipeline.__file__).parents[1]
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if name in DATA_FOLDER_VARIABLES or not name.startswith(GDAL_VARIABLES)
     }
     return {
-        **kept,
+        **variables,
         "GDAL_CONFIG_FILE": os.devnull,
         "GDAL_DRIVER_PATH": "disable",
         "PROJ_NETWORK": "OFF",

@@ -112,8 +112,8 @@ class BucketUploadStore(UploadStore):
         return find_object(self.bucket, self._key(upload_id))
 
     def _read(self, upload_id: str) -> tuple[int, Iterator[bytes]]:
-        found = obstore.get(open_bucket(self.bucket), self._key(upload_id))
-        return found.meta["size"], map(bytes, found.stream(min_chunk_size=READ_BYTES))
+        response = obstore.get(open_bucket(self.bucket), self._key(upload_id))
+        return response.meta["size"], map(bytes, response.stream(min_chunk_size=READ_BYTES))
 
     def _names(self) -> Iterator[str]:
         for folder, item in list_objects(self.bucket, self.prefix.rstrip("/")):

@@ -33,10 +33,10 @@ class OpenFolderUpload:
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes. Raises TransientError, including when the upload was closed in the meantime."""
         self.size += len(data)
-        rest = memoryview(data)
+        remaining = memoryview(data)
         with self._writing, translate_errors():
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            while remaining:
+                remaining = remaining[os.write(self._descriptor, remaining) :]
 
     def commit(self) -> None:
         """Return when the file and its folders are on the disk."""
