@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from tests.support.commands import RASTERSOURCES, run, without_progress
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
 from tests.support.reading import keep_raster
+from tests.support.waiting import wait_until
 
 OPTIONS = ReadOptions()
 Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[RasterFile | Rejection]]
@@ -134,32 +135,29 @@ def test_every_runner_dates_each_file_by_its_own_rule(
     ]
 
 
-def test_a_worker_killed_at_work_costs_no_file(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_worker_killed_with_work_costs_no_file(tmp_path: Path, cluster: Cluster) -> None:
     files = write_copies(tmp_path, 1_000)
     with (
         Client(cluster.address, set_as_default=False) as watcher,
         open_runner("dask", cluster.address) as reader,
+        ThreadPoolExecutor(1) as threads,
     ):
         address, pid = next(iter(watcher.run(os.getpid).items()))
-        outcomes, killed = [], False
-        for outcome in reader(files, OPTIONS):
-            outcomes.append(outcome)
-            if not killed and (killed := has_work_when_stopped(watcher, address, pid)):
-                os.kill(pid, signal.SIGKILL)
-        assert killed
+        os.kill(pid, signal.SIGSTOP)  # its chunks cannot be done before it is killed
+        killing = threads.submit(kill_when_it_has_work, watcher, address, pid)
+        outcomes = list(reader(files, OPTIONS))
+        killing.result()
         assert address not in watcher.scheduler_info()["workers"]
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
 
-def has_work_when_stopped(watcher: Client, address: str, pid: int) -> bool:
-    """Stop a worker; return whether the scheduler waits for its chunks. Continue the worker if it does not."""
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.1)  # its earlier messages arrive
-    if watcher.processing()[address]:
-        return True
-    os.kill(pid, signal.SIGCONT)
-    return False
+def kill_when_it_has_work(watcher: Client, address: str, pid: int) -> None:
+    """Kill a worker as soon as the scheduler waits for its chunks; raise AssertionError if it never does."""
+    try:
+        wait_until(lambda: bool(watcher.processing()[address]))
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_file_that_crashes_its_process_costs_no_worker(tmp_path: Path, cluster: Cluster) -> None:
