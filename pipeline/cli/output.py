@@ -106,11 +106,13 @@ def print_rejections(report: RunReport) -> None:
 
 
 def name_runs(outcomes: Sequence[RunOutcome]) -> str:
-    """Return the numbers of the runs, for `undo`."""
-    numbers = [str(outcome.run) for outcome in outcomes if outcome.run is not None]
-    if len(numbers) > SHOWN_RUNS:
-        numbers = [*numbers[:SHOWN_RUNS], f"... {numbers[-1]}"]
-    return f"{'run' if len(numbers) == 1 else 'runs'} {', '.join(numbers) or '-'}"
+    """Return the numbers of the runs, for `undo`; "runs 3 to 9" if each follows the one before."""
+    numbers = sorted(outcome.run for outcome in outcomes if outcome.run is not None)
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"runs {numbers[0]} to {numbers[-1]}"
+    shown = ", ".join(map(str, numbers[:SHOWN_RUNS])) or "-"
+    more = f" and {len(numbers) - SHOWN_RUNS} more" if len(numbers) > SHOWN_RUNS else ""
+    return f"{'run' if len(numbers) == 1 else 'runs'} {shown}{more}"
 
 
 def total_report(outcomes: Sequence[RunOutcome]) -> RunReport:

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from pipeline.catalogue.sync_runs import RunReport
+from pipeline.cli.output import name_runs
+from pipeline.ingest.register import RunOutcome
 from tests.support.commands import RASTERSOURCES, environment, run, run_in_terminal
 from tests.support.database import rows
 from tests.support.factory import write_raster
@@ -117,3 +120,20 @@ def test_ctrl_c_reports_what_was_saved(
     )
     again = run(command, RASTERSOURCES_DATABASE_URL=database_url)
     assert f"{FILES - count} registered, {count} unchanged, 0 rejected" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("numbers", "named"),
+    [
+        ([], "runs -"),
+        ([None], "runs -"),
+        ([7], "run 7"),
+        ([7, 8], "runs 7, 8"),
+        ([9, 7, 8], "runs 7 to 9"),
+        ([7, 9, 10], "runs 7, 9, 10"),
+        ([*range(1, 24, 2)], "runs 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 2 more"),
+    ],
+)
+def test_the_last_line_names_the_runs(numbers: list[int | None], named: str) -> None:
+    outcomes = [RunOutcome("rain", RunReport(), None, 1.0, number) for number in numbers]
+    assert name_runs(outcomes) == named
