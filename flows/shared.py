@@ -71,7 +71,7 @@ def finish(key: str, outcomes: list[RunOutcome], seconds: float) -> State[object
     """Create the artifact of a run, and return the state that reports its outcomes."""
     total = total_report(outcomes)
     summary = summarize(total, seconds)
-    markdown = markdown_of(outcomes, api_url(settings()))
+    markdown = markdown_of(outcomes, raster_sources_url(settings()))
     create_markdown_artifact(key=key, markdown=markdown, description=summary)
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures:
@@ -101,7 +101,7 @@ def print_result(state: State[Any], began: float) -> int:
     return print_outcomes(result_of(state), monotonic() - began)
 
 
-def api_url(configured: Settings) -> str:
+def raster_sources_url(configured: Settings) -> str:
     """Return the address of the API."""
     base = configured.base_url or f"http://{configured.host}:{configured.port or API_PORT}"
     return f"{base.rstrip('/')}/api/v4/rastersources/"

@@ -17,9 +17,9 @@ from pipeline.settings import settings
 def run() -> int:
     """Run the flow and print how it went; return its exit status: 0 all good, 1 failed, 3 files were rejected."""
     state = uploads_flow(return_state=True)
-    settled = result_of(state)
+    outcomes = result_of(state)
     echo(state.message or "")
-    return 3 if any(upload.rejection for upload in settled) else 0
+    return 3 if any(upload.rejection for upload in outcomes) else 0
 
 
 @flow(name="uploads", persist_result=False)
@@ -33,14 +33,14 @@ def uploads_flow() -> State[object]:
         return finish(process_all(worker))
 
 
-def finish(settled: list[UploadOutcome]) -> State[object]:
+def finish(outcomes: list[UploadOutcome]) -> State[object]:
     """Create the artifact of a run, and return the state that reports it."""
-    rejections = [upload.rejection for upload in settled if upload.rejection]
-    committed = sum(upload.state == "committed" for upload in settled)
+    rejections = [upload.rejection for upload in outcomes if upload.rejection]
+    committed = sum(upload.state == "committed" for upload in outcomes)
     summary = f"{committed} registered, {len(rejections)} rejected"
     rows = ([rejection.code, rejection.message] for rejection in rejections)
     reasons = table(["code", "reason"], rows)
     markdown = f"{summary}\n\n{reasons}" if rejections else summary
     create_markdown_artifact(key="uploads", markdown=markdown, description=summary)
     name = "Rejections" if rejections else "Completed"
-    return Completed(name=name, message=summary, data=settled)
+    return Completed(name=name, message=summary, data=outcomes)

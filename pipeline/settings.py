@@ -156,8 +156,8 @@ class Settings:
     roots: Annotated[tuple[str, ...], split_paths] = ()
     """Folders, `s3://` prefixes and web servers (`https://host/prefix/`) from which files may be registered, separated
     by colons as in `PATH`. Symlinks are resolved before the check. `s3://` means every bucket; without a bucket in the
-    list, objects are rejected (`not_allowed`). Empty: all folders and buckets. Files of a web server are read only if
-    the list names it, as in `/:s3://:https://example.org/maps/`; see docs/security.md#web-servers."""
+    list, objects are rejected (`not_allowed`). Files of a web server are read only if the list names it, as in
+    `/:s3://:https://example.org/maps/`; see docs/security.md#web-servers. Empty: all folders and buckets."""
     crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
     """`lizard`: pinned coordinate operations without grid files; `best-available`: also with installed grid files; see
     docs/metadata.md#coordinate-operation."""

@@ -36,7 +36,7 @@ WEEKDAYS = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeploymentSchedules:
     """The schedules of one deployment."""
 
     schedules: list[Schedule]
@@ -44,7 +44,7 @@ class Plan:
     """The schedules are exact until this time, and must be replaced before it. None: exact for `YEARS`."""
 
 
-def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
+def plan_of(when: Recurrence, today: date, *, renewed: bool) -> DeploymentSchedules:
     """Return the schedules of a cron line or a period from a day on.
 
     `renewed` means that the caller replaces them before they end. Otherwise a period that no rule can express becomes
@@ -52,18 +52,22 @@ def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
     """
     changes = changes_ahead(when.zone, today)
     if when.step and (when.step > DAY or is_even(when.zone, when.step, changes)):
-        return Plan([interval(when, when.step)])
+        return DeploymentSchedules([interval(when, when.step)])
     touched = [day for day in changes if any(corrections(when, day))]
     if isinstance(when, CronLine):
         if touched:
             return with_corrections(when, today, list(rules_of_line(when)), touched)
-        return Plan([Cron(when.line, timezone=when.zone.key, day_or=not when.parsed.day_and)])
+        return DeploymentSchedules(
+            [Cron(when.line, timezone=when.zone.key, day_or=not when.parsed.day_and)]
+        )
     if when.has_clock_times:
         return with_corrections(when, today, [rule_of_period(when)], touched)
     if renewed and not when.every % timedelta(seconds=1):
         days = [today + n * DAY for n in range(DAYS_BY_DAY)]
-        return Plan([day_of(when, day) for day in days], start_of_day(days[-1], when.zone))
-    return Plan([interval(when, when.every)])
+        return DeploymentSchedules(
+            [day_of(when, day) for day in days], start_of_day(days[-1], when.zone)
+        )
+    return DeploymentSchedules([interval(when, when.every)])
 
 
 @cache
@@ -127,7 +131,7 @@ def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datet
 
 def with_corrections(
     when: Recurrence, today: date, rules: list[str], touched: Sequence[date]
-) -> Plan:
+) -> DeploymentSchedules:
     """Return rules without the wrong times on days when clocks change, and the missing instants.
 
     The plan covers as many years as fit into `LONGEST` characters.
@@ -148,7 +152,7 @@ def with_corrections(
     except_for = f"\nEXDATE:{','.join(left_out)}" if left_out else ""
     schedules = [RRule(f"{head}{except_for}", timezone=when.zone.key)]
     schedules += [RRule(f"RDATE:{','.join(added)}", timezone="UTC")] if added else []
-    return Plan(schedules, until)
+    return DeploymentSchedules(schedules, until)
 
 
 def day_of(when: Period, day: date) -> Schedule:

@@ -44,7 +44,7 @@ PORT_FILE = "prefect-pages"
 FOR_ONE_RUN = ["--no-ui", "--no-scheduler", "--no-late-runs"]
 
 
-class ServerAway(TransientError):
+class ServerUnreachable(TransientError):
     """Prefect's server does not answer."""
 
 
@@ -97,11 +97,11 @@ def served_port(home: Path) -> int | None:
 
 def use_server(port: int, password: str) -> None:
     """Make Prefect's clients in this process and its children use a server that we started."""
-    os.environ["PREFECT_API_URL"] = api_url(port)
+    os.environ["PREFECT_API_URL"] = prefect_api_url(port)
     os.environ["PREFECT_API_AUTH_STRING"] = password
 
 
-def api_url(port: int) -> str:
+def prefect_api_url(port: int) -> str:
     """Return the URL of the API of a server that we started."""
     return f"http://{LOOPBACK}:{port}/api"
 
@@ -116,7 +116,7 @@ def start_server(home: Path, port: int, *options: str) -> Iterator[Process]:
     ]  # fmt: skip
     environment = {
         # without this the pages call the API at the default port
-        "PREFECT_SERVER_UI_API_URL": api_url(port),
+        "PREFECT_SERVER_UI_API_URL": prefect_api_url(port),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
         **os.environ,
         "PREFECT_SERVER_API_AUTH_STRING": password,

@@ -8,7 +8,7 @@ from http.client import UNAUTHORIZED
 from httpx import URL, HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from flows.schedules.prefect_server import ServerAway
+from flows.schedules.prefect_server import ServerUnreachable
 from pipeline.errors import CatalogueError, TransientError
 
 
@@ -23,7 +23,7 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
 def translate_errors() -> Iterator[None]:
     """Turn errors of Prefect's client into ours.
 
-    Raises ServerAway when the server does not answer, CatalogueError when the password is missing or wrong, and
+    Raises ServerUnreachable when the server does not answer, CatalogueError when the password is missing or wrong, and
     TransientError for every other status.
     """
     try:
@@ -41,7 +41,9 @@ def translate_errors() -> Iterator[None]:
     except (HTTPError, RuntimeError) as error:
         # the client raises RuntimeError if the server does not send its version
         if isinstance(error, HTTPError) or isinstance(error.__cause__, HTTPError):
-            raise ServerAway(f"Prefect's server does not answer at {server_url()}") from error
+            raise ServerUnreachable(
+                f"Prefect's server does not answer at {server_url()}"
+            ) from error
         raise
 
 
@@ -51,7 +53,7 @@ def server_url() -> URL:
 
 
 def require_server() -> None:
-    """Raise ServerAway, or CatalogueError when the server's version is incompatible with ours."""
+    """Raise ServerUnreachable, or CatalogueError when the server's version is incompatible with ours."""
     with prefect_client() as client:
         client.hello()
         try:

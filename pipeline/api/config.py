@@ -38,7 +38,7 @@ class ApiConfig:
     """Folder of the documentation site that is shown at /docs/; None: the site was not built."""
     uploads: str | None = None
     """Folder or `s3://` prefix for uploaded files; None: the server accepts no uploads."""
-    try_upload: Callable[[DryRunUpload], int] | None = None
+    dry_run_upload: Callable[[DryRunUpload], int] | None = None
     """Counts the files that an upload would replace; raises RasterError or TransientError. None: no dry runs."""
     schedules: Callable[[], Sequence[ScheduleEntry]] | None = None
     """Returns the definitions of a sources.toml with schedules; raises CatalogueError. None: no file is served."""

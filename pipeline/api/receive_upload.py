@@ -222,7 +222,7 @@ class Reservation:
             await asyncio.to_thread(self._check_disk, {self.uri: size})
             return  # the upload needs the database only at its end
         if not recorded:
-            raise given_up()
+            raise file_was_deleted()
         self.size, self.reserved_on_disk = total, min(total, max(size, self.arrived + AHEAD))
 
     async def _reserve(
@@ -302,7 +302,7 @@ def storage_problem(error: TransientError) -> Problem:
     return _disk_full() if isinstance(error, DiskFull) else unavailable(f"{error}.")
 
 
-def given_up() -> Problem:
+def file_was_deleted() -> Problem:
     """Return Problem 503 for a file that another server deleted because this server had lost its lock."""
     return unavailable("The file was deleted because the database did not answer; send it again.")
 

@@ -15,7 +15,7 @@ from pipeline.catalogue.select_rows import Entity, sort_keys
 
 
 @dataclass(frozen=True)
-class Selection:
+class ListQuery:
     """The rows that a list request selects."""
 
     tests: Sequence[tuple[Filter, BoundTest]]
@@ -29,7 +29,7 @@ class Selection:
 
 def parse_selection(
     query: Mapping[str, str], entity: Entity, caller: Caller, *, max_size: int | None = None
-) -> Selection:
+) -> ListQuery:
     """Return filters, order and page; raise Problem 400 that names every parameter with a bad value."""
     errors: dict[str, list[str]] = {}
     known = filters_by_parameter(entity.filters)
@@ -46,7 +46,7 @@ def parse_selection(
     paging = parse_paging(query, max_size or MAX_PAGE_SIZE, errors)
     if errors:
         raise invalid(errors)
-    return Selection(tests, ordering, paging)
+    return ListQuery(tests, ordering, paging)
 
 
 def ordering_parameter(orders: Sequence[str]) -> Parameter:

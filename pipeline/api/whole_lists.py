@@ -22,7 +22,7 @@ from pipeline.api.prepared_reads import driver_of
 from pipeline.api.problems import unavailable
 from pipeline.api.resources.json_rows import filter_values, shape_of
 from pipeline.api.resources.whole_list import ENTITY, Write, count_query, rows_query
-from pipeline.api.selection import Selection
+from pipeline.api.selection import ListQuery
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.select_rows import matching_rows
 from pipeline.database.queries import NumberedQuery
@@ -45,14 +45,14 @@ class TookTooLong(Exception):
 class ListRequest:
     """The rows that a client requests."""
 
-    selection: Selection
+    selection: ListQuery
     costly: Mapping[str, Costly]
     caller: Caller
     values: Mapping[str, Any]
     """The parameters of every statement."""
 
 
-class Snapshot:
+class ListReader:
     """Reads the rows of a request in a transaction that sees one state of the database."""
 
     def __init__(
@@ -119,7 +119,7 @@ class WholeLists:
         self._slots = connection_slots(config, SHARE)
 
     @asynccontextmanager
-    async def open(self, request: ListRequest) -> AsyncIterator[Snapshot]:
+    async def open(self, request: ListRequest) -> AsyncIterator[ListReader]:
         """Open a transaction; raise Problem 503 when too many are open or the database does not answer."""
         try:
             async with asyncio.timeout(SECONDS_TO_WAIT):
@@ -130,7 +130,7 @@ class WholeLists:
             with translate_errors():
                 async with self._connect() as connection:
                     deadline = monotonic() + self._seconds
-                    yield Snapshot(connection, request, self._costly, deadline)
+                    yield ListReader(connection, request, self._costly, deadline)
         finally:
             self._slots.release()
 

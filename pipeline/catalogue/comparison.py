@@ -32,7 +32,7 @@ from pipeline.errors import (
 from pipeline.storage import Stated, StoredFile, decode_name, encode_name, path_of
 
 QUERIES = queries("comparison")
-Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
+Verdict = Literal["add", "update", "moved", "outdated", "rejected", "withheld", "settling"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
 NOT_READ = tuple(verdict for verdict in VERDICTS if verdict not in TO_READ)
@@ -51,7 +51,7 @@ class ChangedFile:
     moved_from: str | None = None
     """The former URI of a moved file; None for other files."""
     rejection: Rejection | None = None
-    """Why the file was rejected before; only for the verdict `refused`."""
+    """Why the file was rejected before; only for the verdict `rejected`."""
 
 
 class Comparison:
@@ -233,7 +233,7 @@ def _changed_file(row: Row[Any]) -> ChangedFile:
     names = tuple(map(decode_name, row.sidecars))
     path, stated = path_of(row.uri), _decode_stated(row.stated)
     file = StoredFile(row.uri, path, row.size, row.fingerprint, row.modified_ns, names, stated)
-    if row.verdict != "refused":
+    if row.verdict != "rejected":
         return ChangedFile(row.verdict, file, row.moved_from)
     rejection = Rejection(file.uri, row.code, row.message, file.fingerprint, file.size)
     return ChangedFile(row.verdict, file, rejection=rejection)

@@ -45,7 +45,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Area:
+class ExtentPart:
     """A part of the extent."""
 
     box: Box
@@ -55,7 +55,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Hole(Area):
+class Hole(ExtentPart):
     """A part of the extent that no file covers."""
 
     rings: tuple[Ring, ...]
@@ -83,7 +83,7 @@ class IncompleteSteps:
     first: datetime
     last: datetime
     steps: int
-    missing: tuple[Area, ...]
+    missing: tuple[ExtentPart, ...]
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ def measure_coverage(
             tiles_at[step].add(tile)
 
     @cache
-    def area_of(tile: int) -> Area:
+    def area_of(tile: int) -> ExtentPart:
         grid, ring = grids[first[tile]], frame.ring(outlines[tile].exterior.coords)
-        return Area(_box(ring), Bounds(grid.west, grid.south, grid.east, grid.north))
+        return ExtentPart(_box(ring), Bounds(grid.west, grid.south, grid.east, grid.north))
 
     holes = _find_holes(outlines, outlines[sorted(present)], frame, policy)
     return holes, _compare_steps(tiles_at, outlines, area_of)
@@ -216,7 +216,7 @@ def _box(ring: Ring) -> Box:
 
 
 def _compare_steps(
-    tiles_at: Mapping[datetime, set[int]], outlines: Polygons, area_of: Callable[[int], Area]
+    tiles_at: Mapping[datetime, set[int]], outlines: Polygons, area_of: Callable[[int], ExtentPart]
 ) -> Tiles | None:
     """Return the steps that lack tiles of other steps; None for fewer than two steps or tiles."""
     tiles = sorted(set().union(*tiles_at.values()))

@@ -49,11 +49,11 @@ class Node:
     name: str = ""
     """The name of a property."""
     values: tuple[int, ...] = ()
-    """The indexes of its values in `Filter.values`."""
+    """The indexes of its values in `Cql2Filter.values`."""
 
 
 @dataclass(frozen=True)
-class Filter:
+class Cql2Filter:
     """A filter: its shape, and its values in order."""
 
     shape: Node
@@ -64,7 +64,9 @@ class Filter:
     """The properties that it tests."""
 
 
-def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool = True) -> Filter:
+def read_filter(
+    expression: Any, properties: Mapping[str, Kind], *, strict: bool = True
+) -> Cql2Filter:
     """Parse a filter in the JSON form; raise BadValue if it is invalid.
 
     With `strict`, a property that no feature has is invalid; otherwise its value is null.
@@ -73,7 +75,7 @@ def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool
     shape = reader.read(expression, 0)
     if shape.kind is not Kind.BOOLEAN:
         raise BadValue("The filter must be true or false for each item, such as a comparison.")
-    return Filter(shape, tuple(reader.values), reader.is_costly, frozenset(reader.tested))
+    return Cql2Filter(shape, tuple(reader.values), reader.is_costly, frozenset(reader.tested))
 
 
 @dataclass

@@ -109,12 +109,12 @@ def count_outdated_sources(comparison: Comparison, definition: Definition) -> in
         return int(connection.execute(QUERIES["count_outdated_sources"], parameters).scalar_one())
 
 
-def tell_sources_apart(engine: Engine, definition: Definition) -> None:
+def add_grid_to_names(engine: Engine, definition: Definition) -> None:
     """Rename raster sources that the present run of an import created under the same name.
 
     Several sources get the same name when a collection has several grids.
     """
-    execute(engine, QUERIES["tell_apart"], definition=definition.id)
+    execute(engine, QUERIES["add_grid_to_names"], definition=definition.id)
 
 
 def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner) -> None:

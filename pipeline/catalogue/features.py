@@ -242,7 +242,7 @@ TIMELESS: Predicate = and_(
     _SOURCE.last_value_timestamp == EPOCH,
     func.lacks_times(raster_sources.table_valued(), type_=Boolean),
 )
-"""Whether the times of a raster source stand for unknown ones."""
+"""Whether the times of a raster source are placeholders, because no time is known."""
 _START = case((TIMELESS, None), else_=_SOURCE.first_value_timestamp)
 _END = case((TIMELESS, None), else_=_SOURCE.last_value_timestamp)
 COLLECTIONS = Features(

@@ -20,7 +20,7 @@ COLUMNS = (
     "sidecars", "size", "width", "height", "band_count", "transform", "rotated", "origin_x", "origin_y",
     "upper_bound_x", "upper_bound_y", "pixelsize_x", "pixelsize_y", "west", "south", "east", "north", "footprint",
     "operation_code", "operation_name", "operation_accuracy", "proj_version", "dtype", "fill_value", "bands", "times",
-    "datetime", "area_or_point", "layout", "notices", "provenance",
+    "datetime", "area_or_point", "layout", "warnings", "provenance",
 )  # fmt: skip
 """The columns in `FileRow.values`."""
 NULL = r"\N"

@@ -61,8 +61,7 @@ def gaps_document(source: Gaps) -> dict[str, object]:
         "interval": format_interval(source.series.interval),
         "missing_steps": source.series.missing_steps,
     }
-    fields = {**asdict(source), "series": series, "complete": source.complete}
-    return {"notices": fields.pop("warnings"), **fields}
+    return {**asdict(source), "series": series, "complete": source.complete}
 
 
 def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
@@ -91,7 +90,7 @@ def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:
     holes, tiles = nothing if is_single else measure_coverage(connection, source.id, policy)
     steps = connection.execute(QUERIES["list_steps"], parameters).all()
     present = [step for step, is_present in steps if is_present]
-    warnings = (RasterWarning(**warning) for warning in source.notices)
+    warnings = (RasterWarning(**warning) for warning in source.warnings)
     return Gaps(
         uuid=source.uuid,
         name=source.name,

@@ -39,7 +39,7 @@ def _warned(caller: Caller, run: int | None) -> list[ColumnElement[bool]]:
     of_run = [] if run is None else [raster_files.c.registered_by == run]
     return [
         *of_run,
-        raster_files.c.notices != text("'[]'"),  # a literal, as in the index raster_files_warned
+        raster_files.c.warnings != text("'[]'"),  # a literal, as in the index raster_files_warned
         readable(raster_sources, caller),
         raster_sources.c.organisation_id.in_(sorted(caller.reads)),
     ]
@@ -48,13 +48,13 @@ def _warned(caller: Caller, run: int | None) -> list[ColumnElement[bool]]:
 def count_warnings(caller: Caller, run: int | None) -> Select[Any]:
     """Count files by warning `code`, at most MOST_WARNED files in all."""
     warned = (
-        select(raster_files.c.id, raster_files.c.notices)
+        select(raster_files.c.id, raster_files.c.warnings)
         .join(raster_sources, raster_sources.c.id == raster_files.c.source_id)
         .where(*_warned(caller, run))
         .limit(MOST_WARNED)
         .subquery()
     )
-    warning = func.jsonb_array_elements(warned.c.notices).table_valued("value", name="warning")
+    warning = func.jsonb_array_elements(warned.c.warnings).table_valued("value", name="warning")
     code = cast(warning.c.value, JSONB)["code"].astext
     count = func.count(warned.c.id.distinct())
     return (
@@ -67,7 +67,7 @@ def count_warnings(caller: Caller, run: int | None) -> Select[Any]:
 
 def select_warned(caller: Caller, code: str, most: int, run: int | None) -> Select[Any]:
     """Select the most recently added files with a warning, with all their warnings."""
-    has_code = raster_files.c.notices.contains([{"code": code}])
+    has_code = raster_files.c.warnings.contains([{"code": code}])
     newest = (
         select(raster_files.c.id)
         .join(raster_sources, raster_sources.c.id == raster_files.c.source_id)
@@ -82,7 +82,7 @@ def select_warned(caller: Caller, code: str, most: int, run: int | None) -> Sele
             file_name(raster_files.c.uri).label("name"),
             raster_files.c.uri.label("full_uri"),
             writable(raster_sources, caller).label("full_detail"),
-            raster_files.c.notices,
+            raster_files.c.warnings,
         )
         .join(raster_sources, raster_sources.c.id == raster_files.c.source_id)
         .where(raster_files.c.id.in_(newest))

@@ -85,5 +85,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
     graph = {"graph": {"raster": [SOURCE_BLOCK, str(source)]}, "name": "raster"}
     rows = execute(engine, QUERIES["add"], name=name, graph=Jsonb(graph), source=source)
     if not rows:
-        raise CatalogueError(f"there is no raster source {source}")
+        raise CatalogueError(
+            f"there is no raster source {source}; find sources with: rastersources search"
+        )
     return UUID(str(rows[0].uuid))

@@ -107,7 +107,7 @@ def _used_sources(
 
 def _raster_source_columns(caller: Caller) -> Columns:
     hidden = (
-        "extent", "notices", "definition", "group_key", "definition_hash", "declared_interval",
+        "extent", "warnings", "definition", "group_key", "definition_hash", "declared_interval",
     )  # fmt: skip
     return [
         *_own(raster_sources, *hidden),

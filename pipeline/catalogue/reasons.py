@@ -54,11 +54,11 @@ REASONS = {
     ),
     "over_budget": Explanation(
         "its header, a tag, its bands, images or pixels exceed a limit",
-        "raise the limit if the file is valid",
+        "raise the limit that the message names if the file is valid",
     ),
     "timeout": Explanation(
         "reading its header took longer than the time limit",
-        "check the disk; raise the limit",
+        "check the disk, or raise `RASTERSOURCES_FILE_SECONDS`",
     ),
     "unreachable": Explanation(
         "the web server of the file does not answer in time, answers with an error, or refuses the request",

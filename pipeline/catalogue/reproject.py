@@ -129,6 +129,6 @@ def _place(grid: Row[Any], policy: str) -> list[Mapping[str, Any]]:
             "operation_name": place.operation.name,
             "operation_accuracy": place.operation.accuracy,
             "proj_version": place.operation.proj_version,
-            "notices": Jsonb(warnings),
+            "warnings": Jsonb(warnings),
         }
     ]

@@ -43,7 +43,9 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
         with lock_sources(connection, execute("find_sources").scalars()) as sources:
             unknown = set(uuids).difference(source.uuid for source in sources.values())
             if unknown:
-                raise CatalogueError(f"there is no raster source {min(map(str, unknown))}")
+                raise CatalogueError(
+                    f"there is no raster source {min(map(str, unknown))}; find sources with: rastersources search"
+                )
             files = execute("remove_files").scalar_one()
             forgotten = execute("forget_rejections").rowcount
             if not files and not forgotten and not uuids:

@@ -52,7 +52,7 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
 
 def sweep(engine: Engine, store: UploadStore) -> list[str]:
     """Delete files that are not needed, such as those that a killed server was receiving; return their URIs."""
-    execute(engine, QUERIES["give_up_receiving"])
+    execute(engine, QUERIES["mark_abandoned"])
     execute(engine, downloads.QUERIES["sweep"])
     return discard_unneeded(engine, store)
 

@@ -23,4 +23,4 @@ class UploadState(StrEnum):
 WAITING_STATES = [UploadState.RECEIVED, UploadState.PROCESSING, UploadState.RETRY]
 """A worker may claim uploads in these states; the partial index `uploads_open` contains them."""
 OPEN_STATES = [UploadState.REQUESTED, *WAITING_STATES]
-"""Uploads in these states are not settled: their files and bytes are still needed."""
+"""Uploads in these states are not finished: their files and bytes are still needed."""

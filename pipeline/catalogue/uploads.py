@@ -1,7 +1,7 @@
 """Registers or rejects uploads; a worker claims an upload first, so that one worker at a time works on it.
 
 A worker holds an advisory lock that is released when its connection ends. So an upload that a dead worker left in the
-state `processing` can be claimed again. A transaction settles an upload only if it is still in that state.
+state `processing` can be claimed again. A transaction finishes an upload only if it is still in that state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class UploadOutcome:
     """The outcome of an upload."""
 
     state: UploadState | None
-    """None if it was settled elsewhere in the meantime."""
+    """None if it was finished elsewhere in the meantime."""
     rejection: Rejection | None = None
     unused: Sequence[str] = ()
     """URIs of files that may not be needed any more."""
@@ -102,14 +102,14 @@ def register_upload(engine: Engine, upload: ClaimedUpload, file: FileRow) -> Upl
             source = sources[upload.source_id]
             replaced = write_upload(connection, upload.source_id, source.temporal, file)
             detail, outcome = f"Files replaced: {len(replaced)}.", f"rastersources/{source.uuid}"
-            settled = {"id": upload.id, "state": UploadState.COMMITTED}
-            connection.execute(QUERIES["settle"], {**settled, "detail": detail, "result": outcome})
+            finished = {"id": upload.id, "state": UploadState.COMMITTED}
+            connection.execute(QUERIES["finish"], {**finished, "detail": detail, "result": outcome})
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return UploadOutcome(UploadState.COMMITTED, unused=replaced)
 
 
-def try_upload(engine: Engine, source_id: int, file: FileRow) -> int:
+def count_replaced_files(engine: Engine, source_id: int, file: FileRow) -> int:
     """Return how many files an upload would replace, and roll back. Raises RasterError if it would be rejected."""
     with (
         stored_facts(),
@@ -143,15 +143,15 @@ def reject_upload(
         # A client that deletes the source or its data also locks the source first.
         if not _is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
             return UploadOutcome(None, unused=[upload.uri])
-        settled = {"id": upload.id, "state": state, "detail": detail, "result": None}
-        connection.execute(QUERIES["settle"], settled)
+        finished = {"id": upload.id, "state": state, "detail": detail, "result": None}
+        connection.execute(QUERIES["finish"], finished)
     return UploadOutcome(state, rejection, [] if again else [upload.uri])
 
 
 def _is_pending(
     connection: Connection, upload: ClaimedUpload, sources: Mapping[int, LockedSource]
 ) -> bool:
-    """Lock the upload; return whether its source exists and this worker must still settle the upload."""
+    """Lock the upload; return whether its source exists and this worker must still finish the upload."""
     if upload.source_id not in sources:
         return False
     return connection.execute(QUERIES["lock_upload"], {"id": upload.id}).first() is not None

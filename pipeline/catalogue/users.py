@@ -113,7 +113,10 @@ def revoke_role(engine: Engine, username: str, organisation: str, role: str) -> 
         values = role_values(connection, username, organisation, role)
         deleted = connection.execute(delete(roles).filter_by(**values).returning(roles.c.user_id))
         if deleted.first() is None:
-            raise CatalogueError(f'"{username}" does not have the role {role} in "{organisation}"')
+            raise CatalogueError(
+                f'"{username}" does not have the role {role} in "{organisation}"; '
+                "list roles with: rastersources user list"
+            )
 
 
 def role_values(
@@ -172,7 +175,9 @@ def revoke_key(engine: Engine, prefix: str) -> None:
     valid = (api_keys.c.prefix == prefix.split(".")[0]) & api_keys.c.revoked.is_(None)
     statement = update(api_keys).where(valid).values(revoked=func.now()).returning(api_keys.c.id)
     if not execute(engine, statement):
-        raise CatalogueError(f'no valid key begins with "{prefix}"')
+        raise CatalogueError(
+            f'no valid key begins with "{prefix}"; list keys with: rastersources key list'
+        )
 
 
 def hash_secret(secret: str) -> bytes:

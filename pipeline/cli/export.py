@@ -21,10 +21,10 @@ from pipeline.settings import settings
 if TYPE_CHECKING:  # these imports would slow down `--help`
     from sqlalchemy import Engine
 
-    from pipeline.export.selection import Selection, Snapshot
+    from pipeline.export.selection import ExportSelection, Snapshot
     from pipeline.export.summary import Progress, Summary
 
-    Write = Callable[[Snapshot, Selection, Path, Progress, bool], Summary]
+    Write = Callable[[Snapshot, ExportSelection, Path, Progress, bool], Summary]
 
 export = typer.Typer(
     help="Write the catalogue as files for other programs.",
@@ -85,7 +85,11 @@ def command(write: "Write") -> "Write":
 
 @command
 def geoparquet(
-    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+    snapshot: "Snapshot",
+    selection: "ExportSelection",
+    target: Path,
+    progress: "Progress",
+    full: bool,
 ) -> "Summary":
     """Export STAC GeoParquet, with a row for each raster file.
 
@@ -104,7 +108,11 @@ def geoparquet(
 
 @command
 def gti(
-    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+    snapshot: "Snapshot",
+    selection: "ExportSelection",
+    target: Path,
+    progress: "Progress",
+    full: bool,
 ) -> "Summary":
     """Export a tile index, which GDAL opens as one mosaic.
 
@@ -122,7 +130,11 @@ def gti(
 
 @command
 def stac(
-    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+    snapshot: "Snapshot",
+    selection: "ExportSelection",
+    target: Path,
+    progress: "Progress",
+    full: bool,
 ) -> "Summary":
     """Export a static STAC catalogue.
 
@@ -141,14 +153,14 @@ def stac(
 
 def select(
     engine: "Engine", context: typer.Context, source: str | None, as_user: str | None
-) -> "Selection":
+) -> "ExportSelection":
     """Return the selection of the options. Raises CatalogueError for a source that the caller may not see."""
     from pipeline.catalogue import search
     from pipeline.catalogue.access import ANONYMOUS
     from pipeline.catalogue.source_facts import find_source
     from pipeline.database.engine import begin
     from pipeline.database.tables import raster_sources
-    from pipeline.export.selection import Selection
+    from pipeline.export.selection import ExportSelection
 
     tests = read_filters(context.obj)
     named = None if source is None else raster_sources.c.id == find_source(engine, source)
@@ -162,7 +174,7 @@ def select(
                     f'{caller_text} may not see "{source}"; use --as USERNAME to export what a user may see'
                 )
             where.append(named)
-    return Selection(caller, where, settings().asset_urls)
+    return ExportSelection(caller, where, settings().asset_urls)
 
 
 @contextmanager
@@ -190,8 +202,8 @@ def explain_errors(target: Path) -> Iterator[None]:
 
 def print_summary(summary: "Summary", target: Path, seconds: float) -> None:
     """Print the content of the target, what changed in it, and what was left out."""
-    for notice in summary.notices:
-        echo(f"warning: {notice}", err=True, colour="yellow")
+    for warning in summary.warnings:
+        echo(f"warning: {warning}", err=True, colour="yellow")
     if summary.missing:
         echo(f"left out: {pluralize(summary.missing, 'missing file')}", err=True)
     if summary.not_public:

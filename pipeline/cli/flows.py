@@ -111,7 +111,7 @@ def schedule(
     definitions, home = load_config(path), home_folder(configured)
     with (
         suppress(KeyboardInterrupt),
-        exit_if_server_is_away(),
+        exit_if_server_is_unreachable(),
         server_with_pages(home, port or prefect_address(configured)[0]) as server,
     ):
         from flows.schedules.schedule import serve_schedules
@@ -138,7 +138,7 @@ def deploy(
     prepare_environment(home_folder(settings()))
     from flows.schedules.deploy import deploy
 
-    with exit_if_server_is_away():
+    with exit_if_server_is_unreachable():
         deploy(config.absolute(), pool, create=create)
 
 
@@ -147,7 +147,7 @@ def connect_prefect() -> Iterator[None]:
     """Provide a Prefect server for the run of a flow."""
     from flows.schedules.prefect_server import server_for_run
 
-    with exit_if_server_is_away(), server_for_run(home_folder(settings())):
+    with exit_if_server_is_unreachable(), server_for_run(home_folder(settings())):
         from flows.schedules.server_errors import require_server, translate_errors
 
         # when the server does not answer, Prefect's logging would print tracebacks between our lines
@@ -158,13 +158,13 @@ def connect_prefect() -> Iterator[None]:
 
 
 @contextmanager
-def exit_if_server_is_away() -> Iterator[None]:
+def exit_if_server_is_unreachable() -> Iterator[None]:
     """End the process at once if Prefect's server does not answer; Prefect would try for hours to send its events."""
-    from flows.schedules.prefect_server import ServerAway
+    from flows.schedules.prefect_server import ServerUnreachable
 
     try:
         yield
-    except ServerAway as error:
+    except ServerUnreachable as error:
         echo_error(f"{error}; start it, then run the command again")
         sys.stdout.flush()
         sys.stderr.flush()

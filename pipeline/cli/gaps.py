@@ -12,7 +12,7 @@ from pipeline.definitions.durations import format_interval, format_time
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
-    from pipeline.catalogue.coverage import Area
+    from pipeline.catalogue.coverage import ExtentPart
     from pipeline.catalogue.gaps import Gaps
 
 MAX_LINES = 20
@@ -124,7 +124,7 @@ def first_lines(lines: Sequence[Line], count: int | None = None) -> Iterator[Lin
         yield (lines[0][0], f"... and {hidden} more", "--json prints more of them")
 
 
-def format_area(area: "Area") -> str:
+def format_area(area: "ExtentPart") -> str:
     """Return a box in the CRS of the source, and in degrees if it has a place on earth."""
     box = " ".join(f"{edge:.10g}" for edge in area.box)
     if area.bounds is None:

@@ -14,7 +14,7 @@ from pipeline.cli.terminal import echo, pluralize, print_document
 from pipeline.settings import Runner, settings
 
 if TYPE_CHECKING:
-    from pipeline.ingest.stac.assets import Found
+    from pipeline.ingest.stac.assets import AssetCounts
     from pipeline.ingest.stac.importing import StacImport
 
 imports = typer.Typer(no_args_is_help=True, help="Import other catalogues.")
@@ -108,7 +108,7 @@ def stac(
     Exit status 0: all files are registered; 3: some were rejected, each with its reason; 1: the run failed. With --plan
     0: nothing to do; 2: there is something to do; 1: it failed.
     """
-    from pipeline.ingest.stac.assets import Choice
+    from pipeline.ingest.stac.assets import AssetFilter
     from pipeline.ingest.stac.importing import open_import
 
     fields: dict[str, object] = {
@@ -116,9 +116,11 @@ def stac(
         "description": description, "temporal": temporal, "crs": crs, "crs_override": crs_override, "nodata": nodata,
         "group": group,
     }  # fmt: skip
-    choice = Choice(frozenset(collections or ()), frozenset(assets or ()), item_times)
+    asset_filter = AssetFilter(frozenset(collections or ()), frozenset(assets or ()), item_times)
     configured = settings()
-    files = open_import(catalogue, fields, choice, configured.roots, configured.stac_document_bytes)
+    files = open_import(
+        catalogue, fields, asset_filter, configured.roots, configured.stac_document_bytes
+    )
     if plan:
         raise SystemExit(_plan(files, create=create, as_json=as_json, quiet=quiet))
     raise SystemExit(_import(files, runner, scheduler, create=create, as_json=as_json, quiet=quiet))
@@ -142,9 +144,9 @@ def _import(
         with open_run_context(reader, create=create, quiet=quiet) as context:
             outcome = import_stac(context, files)
     if as_json:
-        print_document({**outcome_document(outcome), "stac": _found_document(files.found)})
+        print_document({**outcome_document(outcome), "stac": _counts_document(files.counts)})
     elif not quiet:
-        _print_found(files.found)
+        _print_counts(files.counts)
     return print_outcomes([outcome], monotonic() - began, quiet=quiet or as_json)
 
 
@@ -161,14 +163,14 @@ def _plan(files: "StacImport", *, create: bool, as_json: bool, quiet: bool) -> i
     ):
         plan = plan_import(engine, files, run_options(configured, create=create), progress)
     if as_json:
-        print_document({**plan_document(plan), "stac": _found_document(files.found)})
+        print_document({**plan_document(plan), "stac": _counts_document(files.counts)})
     elif not quiet:
-        _print_found(files.found)
+        _print_counts(files.counts)
         print_plans([plan], ())
     return 2 if plan.changes else 0
 
 
-def _found_document(summary: "Found") -> dict[str, object]:
+def _counts_document(summary: "AssetCounts") -> dict[str, object]:
     return {
         "items": summary.items,
         "geotiffs": summary.geotiffs,
@@ -177,7 +179,7 @@ def _found_document(summary: "Found") -> dict[str, object]:
     }
 
 
-def _print_found(summary: "Found") -> None:
+def _print_counts(summary: "AssetCounts") -> None:
     """Print the size of the catalogue, and the kinds of assets that are left out."""
     without = f", {summary.without} without a GeoTIFF" if summary.without else ""
     echo(

@@ -16,7 +16,7 @@ from pipeline.catalogue.reasons import explain
 from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
 from pipeline.errors import Rejection
-from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
+from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, SyncPlan
 from pipeline.ingest.register import RunOutcome
 
 if TYPE_CHECKING:  # importing the raster libraries would slow down most commands
@@ -143,7 +143,7 @@ def summarize(report: RunReport, seconds: float) -> str:
     return ", ".join(parts)
 
 
-def print_plans(plans: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
+def print_plans(plans: Sequence[SyncPlan], orphans: Sequence[Orphan]) -> None:
     """Print the counts of each plan as a table, and the first files of each kind."""
     names = ("unchanged", *PLANNED_KINDS, "cleared", *SOURCE_COUNTS)
     shown = [name for name in names if any(plan.counts[name] for plan in plans)] or ["unchanged"]
@@ -163,7 +163,7 @@ def print_plans(plans: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
         )
 
 
-def print_files(plan: Plan) -> None:
+def print_files(plan: SyncPlan) -> None:
     """Print the first files of each kind, and the reason if a sync would refuse to run."""
     for name, uris in plan.files.items():
         for uri in uris[:SHOWN_FILES]:
@@ -174,7 +174,7 @@ def print_files(plan: Plan) -> None:
         echo(f"sync would refuse {plan.definition}: {plan.refusal}")
 
 
-def describe_file(plan: Plan, uri: str) -> str:
+def describe_file(plan: SyncPlan, uri: str) -> str:
     """Return the file with its former URI, or with the reason of its rejection."""
     if uri in plan.moved_from:
         return f"{uri} (was {plan.moved_from[uri]})"
@@ -182,7 +182,7 @@ def describe_file(plan: Plan, uri: str) -> str:
     return f"{uri}: {reason.message} [{reason.code}]" if reason else uri
 
 
-def plan_document(plan: Plan) -> dict[str, object]:
+def plan_document(plan: SyncPlan) -> dict[str, object]:
     """Return a plan as a JSON document."""
     reasons = {uri: {"code": why.code, "message": why.message} for uri, why in plan.reasons.items()}
     return {

@@ -19,7 +19,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:  # `inspect` needs no database; these imports would slow it down
     from pipeline.ingest.register import ProgressReporter
-    from pipeline.raster.models import Progress as PixelProgress
+    from pipeline.raster.models import PixelProgress
 
 SECONDS_BETWEEN_LINES = 5
 SECONDS_UNTIL_BARS = 2.0

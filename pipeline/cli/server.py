@@ -37,7 +37,7 @@ from pipeline.database.engine import open_engine
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.definitions.schedules import list_schedules
 from pipeline.errors import CatalogueError
-from pipeline.ingest.uploads import judge_upload, process_until
+from pipeline.ingest.uploads import dry_run, process_until
 from pipeline.settings import CHECKOUT, Settings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
             "private_database": not configured.database_url,
             "documentation": DOCUMENTATION if (DOCUMENTATION / "index.html").exists() else None,
             "uploads": uploads_location(configured),
-            "try_upload": partial(try_upload, database_url, configured),
+            "dry_run_upload": partial(dry_run_upload, database_url, configured),
             "budget": read_options(configured).budget,
             "pixel_requests": max(1, configured.pixel_requests // processes),
             "connections": connections - readers,
@@ -143,7 +143,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
     )
 
 
-def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") -> int:
+def dry_run_upload(database_url: str, configured: Settings, upload: "DryRunUpload") -> int:
     """Read an upload in a separate process; return how many files it would replace.
 
     Raises RasterError or TransientError.
@@ -152,7 +152,7 @@ def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") 
         open_engine(database_url, prepare=configured.prepare) as engine,
         upload_worker(configured, engine) as worker,
     ):
-        return judge_upload(worker, upload)
+        return dry_run(worker, upload)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class DropFolder(CommonFields):
     done: Folder = KEEP
     """Existing folder or prefix, outside the watched one, to which registered files are moved. "keep": they stay, and
     only the catalogue records their outcome."""
-    refused: Folder = KEEP
+    rejected: Folder = KEEP
     """Existing folder or prefix, outside the watched one, to which rejected files are moved. "keep": they stay."""
 
     def reading_hash(self) -> str:
@@ -63,7 +63,7 @@ class DropFolder(CommonFields):
         """Yield the conflicts between fields. The context is the folder of the sources.toml."""
         yield from super().conflicts(context)
         folder = absolute_path(self.folder, context or ".")
-        for field in ("done", "refused"):
+        for field in ("done", "rejected"):
             target = getattr(self, field)
             if target != KEEP:
                 path = absolute_path(target, context or ".")

@@ -46,7 +46,7 @@ VERSION = version("rastersources")
 
 
 @dataclass(frozen=True)
-class Selection:
+class ExportSelection:
     """The content of an export: the caller and the conditions."""
 
     caller: Caller
@@ -206,7 +206,7 @@ class Snapshot:
         with self.connect() as connection:
             yield from connection.execution_options(yield_per=at_once).execute(statement)
 
-    def parts(self, selection: Selection, statement: Select[Any]) -> list[Part]:
+    def parts(self, selection: ExportSelection, statement: Select[Any]) -> list[Part]:
         """Return the parts that a statement of digests selects, in order."""
         parts = map(selection.part, self.rows(statement))
         return sorted(parts, key=lambda part: part.number)

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from pipeline.export.geoparquet import GeoParquetWriter
-from pipeline.export.selection import ROWS_AT_ONCE, Part, Selection, Snapshot
+from pipeline.export.selection import ROWS_AT_ONCE, ExportSelection, Part, Snapshot
 from pipeline.export.stac_table import SCHEMA, items_batch
 from pipeline.export.summary import Progress, Summary
 from pipeline.export.target import Record, Target, part_name, put, written_beside
@@ -24,7 +24,12 @@ METADATA = {"stac-geoparquet": orjson.dumps({"version": "1.1.0"}).decode()}
 
 
 def export_geoparquet(
-    snapshot: Snapshot, selection: Selection, target: Target, progress: Progress, *, full: bool
+    snapshot: Snapshot,
+    selection: ExportSelection,
+    target: Target,
+    progress: Progress,
+    *,
+    full: bool,
 ) -> Summary:
     """Update the target; with `full` write every part."""
     parts = snapshot.parts(selection, selection.file_digests())
@@ -61,7 +66,7 @@ def _staged(target: Target, part: Part) -> Path:
     return target.hidden / f"{part_name(KIND, part.number)}-{part.digest}.parquet"
 
 
-def _write(snapshot: Snapshot, selection: Selection, part: Part, path: Path) -> int:
+def _write(snapshot: Snapshot, selection: ExportSelection, part: Part, path: Path) -> int:
     """Write a part to a temporary file, unless that exists; return its number of files."""
     if not path.exists():
         with (
@@ -75,7 +80,7 @@ def _write(snapshot: Snapshot, selection: Selection, part: Part, path: Path) -> 
 
 
 def _batches(
-    snapshot: Snapshot, selection: Selection, part: Part
+    snapshot: Snapshot, selection: ExportSelection, part: Part
 ) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Yield batches of items in JSON and of their geometries in WKB."""
     rows = snapshot.rows(selection.items(part))

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.export.selection import Part, Selection, Snapshot
+from pipeline.export.selection import ExportSelection, Part, Snapshot
 from pipeline.export.summary import Progress, Summary
 from pipeline.export.target import UNFINISHED, Record, Target, written_beside
 
@@ -73,7 +73,7 @@ class StaticCatalogue:
     def __init__(
         self,
         snapshot: Snapshot,
-        selection: Selection,
+        selection: ExportSelection,
         target: Target,
         progress: Progress,
         *,

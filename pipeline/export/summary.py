@@ -20,7 +20,7 @@ class Summary:
     """Raster files that were left out because the caller may not see their location."""
     missing: int = 0
     """Raster files that were left out because the last run did not find them."""
-    notices: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     """Messages for users of a tile index."""
 
 

@@ -30,7 +30,7 @@ from pipeline.catalogue.features import ITEMS
 from pipeline.database.tables import coordinate_systems, raster_files
 from pipeline.errors import CatalogueError
 from pipeline.export.geopackage import Bounds, Box, GeoPackage, digests_of, open_geopackage, srs_row
-from pipeline.export.selection import Part, Selection, Snapshot
+from pipeline.export.selection import ExportSelection, Part, Snapshot
 from pipeline.export.summary import Progress, Summary
 from pipeline.export.target import UNFINISHED, lock, put, written_beside
 from pipeline.storage.files import path_of
@@ -53,7 +53,7 @@ _NODATA = func.jsonb_path_query_array(_FILE.bands, literal_column("'$[*].nodata'
 
 
 def export_gti(
-    snapshot: Snapshot, selection: Selection, path: Path, progress: Progress, *, full: bool
+    snapshot: Snapshot, selection: ExportSelection, path: Path, progress: Progress, *, full: bool
 ) -> Summary:
     """Update an index; with `full` write it again. Raises CatalogueError for files that do not form a mosaic."""
     if not path.name.endswith(ENDING):
@@ -71,7 +71,7 @@ class TileIndex:
     """Updates an index: a copy of it is changed part by part, and then replaces it."""
 
     def __init__(
-        self, snapshot: Snapshot, selection: Selection, path: Path, progress: Progress
+        self, snapshot: Snapshot, selection: ExportSelection, path: Path, progress: Progress
     ) -> None:
         self._snapshot, self._selection = snapshot, selection
         self._path, self._progress = path, progress
@@ -166,12 +166,12 @@ class TileIndex:
             raise CatalogueError("\n".join(differences([first, *other_kinds])))
         require_mosaic(first)
         if first.nodata_values > 1:
-            summary.notices.append(
+            summary.warnings.append(
                 f"the files have different nodata values; that of the mosaic is {first.nodata}, and GDAL leaves out "
                 "the missing pixels of each file"
             )
         if beside := self._count_beside(first):
-            summary.notices.append(
+            summary.warnings.append(
                 f"{beside} of the files do not lie on the grid of the others; GDAL reads their nearest pixels"
             )
         return first

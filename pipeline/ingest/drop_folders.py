@@ -66,7 +66,7 @@ class DropFolderFiles:
     folder: Location
     done: Location | None
     """Where registered files are moved; None: they stay."""
-    refused: Location | None
+    rejected: Location | None
     """Where rejected files are moved; None: they stay."""
 
     @property
@@ -76,8 +76,8 @@ class DropFolderFiles:
 
     @property
     def locations(self) -> list[Location]:
-        """The locations to list; a rejected file may be corrected in the `refused` folder."""
-        return [self.folder, *([self.refused] if self.refused else [])]
+        """The locations to list; a rejected file may be corrected in the `rejected` folder."""
+        return [self.folder, *([self.rejected] if self.rejected else [])]
 
 
 def load_drop_folders(path: Path, *, empty: bool = False) -> list[DropFolderFiles]:
@@ -92,7 +92,7 @@ def load_drop_folders(path: Path, *, empty: bool = False) -> list[DropFolderFile
             drop,
             locate(drop.folder),
             None if drop.done == KEEP else locate(drop.done),
-            None if drop.refused == KEEP else locate(drop.refused),
+            None if drop.rejected == KEEP else locate(drop.rejected),
         )
         for drop in load_config(path, empty=empty).drop
     ]
@@ -112,7 +112,7 @@ def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) 
         for unlisted in comparison.unlisted:
             yield run.record_rejection(unlisted, FileMove(unlisted.uri, unlisted.uri, ""))
         for batch in comparison.batches(context.options.batch_size):
-            yield from run.take_in(batch, context.reader, row)
+            yield from run.register_batch(batch, context.reader, row)
         comparison.check_lock()
 
 
@@ -121,7 +121,7 @@ def open_drop_folder(
 ) -> "DropFolderRun":
     """Return a run of a drop folder; raise CatalogueError if one of its folders or owners does not exist."""
     roots = AllowedRoots(options.roots)
-    for location in filter(None, (files.folder, files.done, files.refused)):
+    for location in filter(None, (files.folder, files.done, files.rejected)):
         if not location.in_bucket and not Path(location.base).is_dir():
             raise CatalogueError(
                 f'"{files.id}" names the folder {location.base}, which does not exist'
@@ -154,7 +154,7 @@ class DropFolderRun:
 
     def list_and_compare(self, comparison: Comparison, progress: ProgressReporter) -> None:
         """List the files and compare them with the catalogue."""
-        targets = filter(None, (self.files.done, self.files.refused))
+        targets = filter(None, (self.files.done, self.files.rejected))
         longest = max(
             (len(uri_prefix(target)) + FOLDER_NAME_LENGTH for target in targets), default=0
         )
@@ -169,7 +169,7 @@ class DropFolderRun:
         comparison.fill(count_listed(movable_files(), progress))
         comparison.compare(self.files.drop.settle_seconds, complete=False)
 
-    def take_in(self, batch: Sequence[ChangedFile], reader: Reader, row: SyncRun) -> Steps:
+    def register_batch(self, batch: Sequence[ChangedFile], reader: Reader, row: SyncRun) -> Steps:
         """Register or reject the files of a batch, one by one."""
         matched = []
         for changed, match in self.match_files(batch):
@@ -184,21 +184,21 @@ class DropFolderRun:
                 )
             elif changed.rejection is None or changed.rejection.code != match.code:
                 yield self.reject(changed.file, match)
-            elif not self._is_in_refused(match.uri):
+            elif not self._is_in_rejected(match.uri):
                 yield RunReport(rejected=[changed.rejection], repeated={changed.file.uri})
         row.add_organisations({match.source.organisation_id for match in matched})
         for match, reading in zip(matched, self._read(matched, reader), strict=True):
-            yield self.settle(match, reading)
+            yield self.register_or_reject(match, reading)
 
     def match_files(
         self, batch: Sequence[ChangedFile]
     ) -> Iterator[tuple[ChangedFile, MatchedFile | Rejection | None]]:
         """Yield each file with its match, or with the rejection if no source matches, or with None if it is not read.
 
-        Files in the `refused` folder that no run moved there are left out.
+        Files in the `rejected` folder that no run moved there are left out.
         """
         zone = self.files.drop.time_zone
-        aside = {file.file.uri for file in batch if self._is_in_refused(file.file.uri)}
+        aside = {file.file.uri for file in batch if self._is_in_rejected(file.file.uri)}
         foreign = aside - drop_files.find_rejected(self.engine, self.files.id, list(aside))
         names = [interpret_name(changed.file.path.stem, zone) for changed in batch]
         keys = (name.key for interpretations in names for name in interpretations)
@@ -239,11 +239,11 @@ class DropFolderRun:
             if file.path.with_name(name).is_symlink():
                 raise NotAllowed(f"its sidecar {name} is a link; put the file itself there")
 
-    def _is_in_refused(self, uri: str) -> bool:
-        refused, inside = self.files.refused, uri.startswith(uri_prefix(self.files.folder))
-        return refused is not None and not inside and uri.startswith(uri_prefix(refused))
+    def _is_in_rejected(self, uri: str) -> bool:
+        rejected, inside = self.files.rejected, uri.startswith(uri_prefix(self.files.folder))
+        return rejected is not None and not inside and uri.startswith(uri_prefix(rejected))
 
-    def settle(self, match: MatchedFile, reading: FileRow | Rejection) -> RunReport:
+    def register_or_reject(self, match: MatchedFile, reading: FileRow | Rejection) -> RunReport:
         """Register or reject one file that was read, and move it."""
         if isinstance(reading, Rejection):
             return self.reject(match.file, reading, match.source)
@@ -260,9 +260,9 @@ class DropFolderRun:
     def reject(
         self, file: StoredFile, reason: Rejection, source: CandidateSource | None = None
     ) -> RunReport:
-        """Record a rejection, and move the file unless it could not be read or lies in `refused`."""
-        stays = reason.code in UNSEEN_CODES or self._is_in_refused(file.uri)
-        move = self.plan_move(file, None if stays else self.files.refused)
+        """Record a rejection, and move the file unless it could not be read or lies in `rejected`."""
+        stays = reason.code in UNSEEN_CODES or self._is_in_rejected(file.uri)
+        move = self.plan_move(file, None if stays else self.files.rejected)
         return self.record_rejection(reason, move, source)
 
     def record_rejection(

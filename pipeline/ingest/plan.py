@@ -24,7 +24,16 @@ from pipeline.ingest.register import (
 )
 from pipeline.ingest.sync import SyncItem, require_few_missing
 
-PLANNED_KINDS = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
+PLANNED_KINDS = (
+    "add",
+    "update",
+    "moved",
+    "outdated",
+    "missing",
+    "rejected",
+    "withheld",
+    "settling",
+)
 """Kinds of files that are not unchanged, in the order in which plans show them."""
 SOURCE_COUNTS = ("outdated_sources", "empty_sources")
 """Kinds of raster sources without listed files that a sync would change."""
@@ -33,7 +42,7 @@ CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *SOURCE_C
 
 
 @dataclass
-class Plan:
+class SyncPlan:
     """What a sync of one definition would do."""
 
     definition: str
@@ -97,19 +106,19 @@ class Plan:
         """Add files that could not be listed; a registered file with the same URI would be removed from its source."""
         replaced = comparison.replaced()
         for rejection in comparison.unlisted:
-            self.files["update" if rejection.uri in replaced else "refused"].append(rejection.uri)
+            self.files["update" if rejection.uri in replaced else "rejected"].append(rejection.uri)
             self.reasons[rejection.uri] = rejection
 
     def vote(self, comparison: Comparison) -> None:
         """Accept and reject the files that a vote on the grids would accept and reject."""
         fitting, misfits = find_grid_conflict(comparison)
-        accepted = set(fitting).intersection(self.files["refused"])
-        self.files["refused"] = [uri for uri in self.files["refused"] if uri not in accepted]
+        accepted = set(fitting).intersection(self.files["rejected"])
+        self.files["rejected"] = [uri for uri in self.files["rejected"] if uri not in accepted]
         self.files["add"] += sorted(accepted)
         for uri in accepted:
             del self.reasons[uri]
         evicted = set(misfits).difference(*self.files.values())
-        self.files["refused"] += sorted(evicted)
+        self.files["rejected"] += sorted(evicted)
         self.unchanged -= len(evicted)
 
 
@@ -119,20 +128,20 @@ def plan_all(
     config: Path,
     options: RunOptions,
     progress: ProgressReporter,
-) -> list[Plan]:
+) -> list[SyncPlan]:
     """Plan all items; a failure does not stop the others."""
     plans = []
     for item in items:
         try:
             plans.append(plan(engine, item, config, options, progress))
         except RastersourcesError as error:
-            plans.append(Plan(item.id, refusal=str(error)))
+            plans.append(SyncPlan(item.id, refusal=str(error)))
     return plans
 
 
 def plan(
     engine: Engine, item: SyncItem, config: Path, options: RunOptions, progress: ProgressReporter
-) -> Plan:
+) -> SyncPlan:
     """Return what a sync of a definition or drop folder would do."""
     if isinstance(item, DropFolderFiles):
         return _plan_drop_folder(engine, item, options, progress)
@@ -145,8 +154,8 @@ def _plan_definition(
     config: Path,
     options: RunOptions,
     progress: ProgressReporter,
-) -> Plan:
-    definition, result = files.definition, Plan(files.id)
+) -> SyncPlan:
+    definition, result = files.definition, SyncPlan(files.id)
     deleted = find_deleted_groups(engine, definition.id)
     with open_comparison(engine, definition, exclusive=False) as comparison:
         list_and_compare(comparison, files, options, progress, complete=True)
@@ -168,9 +177,9 @@ def _plan_definition(
 
 def _plan_drop_folder(
     engine: Engine, files: DropFolderFiles, options: RunOptions, progress: ProgressReporter
-) -> Plan:
+) -> SyncPlan:
     """Return the files that would be read, and those without a matching raster source."""
-    result, run = Plan(files.id), open_drop_folder(engine, options, files)
+    result, run = SyncPlan(files.id), open_drop_folder(engine, options, files)
     with open_comparison(engine, files.drop, exclusive=False) as comparison:
         run.list_and_compare(comparison, progress)
         result.unchanged = comparison.counts()["unchanged"]
@@ -180,7 +189,7 @@ def _plan_drop_folder(
                     result.add(changed, changed.verdict)
                 elif isinstance(match, Rejection):
                     result.reasons[match.uri] = match
-                    result.add(changed, "refused")
+                    result.add(changed, "rejected")
                 else:
                     result.add(changed, "update" if changed.verdict == "update" else "add")
         result.add_unlisted(comparison)

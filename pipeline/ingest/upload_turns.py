@@ -41,7 +41,7 @@ class Turns:
         """Return whether uploads wait, including those of organisations that use all their readers."""
         with self._lock:
             if monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
-                self._look()
+                self._load_waiting()
             return any(self._known.values())
 
     @contextmanager
@@ -62,7 +62,7 @@ class Turns:
         is_old = monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS
         organisation = None if is_old else self._choose()
         if organisation is None and (is_old or (self._more and not any(self._known.values()))):
-            self._look()
+            self._load_waiting()
             organisation = self._choose()
         if organisation is None:
             return None
@@ -72,12 +72,12 @@ class Turns:
         return upload_id
 
     def _choose(self) -> int | None:
-        """Return, of the organisations with a waiting upload and a free reader, the one with the earliest last turn."""
+        """Return the organisation, among those with a waiting upload and a free reader, with the earliest last turn."""
         busy = Counter(self._under_way.values())
         able = [id_ for id_, known in self._known.items() if known and busy[id_] < self.most]
         return min(able, key=lambda id_: (self._last_turn.get(id_, -1), id_), default=None)
 
-    def _look(self) -> None:
+    def _load_waiting(self) -> None:
         """Query the database for waiting uploads."""
         waiting_ids = list_waiting(self.engine, MOST_KNOWN)
         self._looked_at = monotonic()

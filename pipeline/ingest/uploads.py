@@ -78,7 +78,7 @@ def process_until(stop: Event, worker: UploadWorker) -> None:
     While the database or the storage does not answer, or the storage belongs to another catalogue, it waits. Raises
     any other error of a thread after all threads have ended.
     """
-    turns, crew = worker.turns(), _Crew(stop)
+    turns, crew = worker.turns(), _WorkerThreads(stop)
 
     def read_while_some_wait() -> bool:
         if turns.any_wait():
@@ -133,10 +133,10 @@ def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[Up
 
 
 def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
-    """Process one upload; return None if another server has claimed it or it was settled."""
+    """Process one upload; return None if another server has claimed it or it was finished."""
     with uploads.hold_upload(worker.engine, upload_id) as is_held:
         upload = uploads.claim_upload(worker.engine, upload_id) if is_held else None
-        return conclude(worker, upload, read_upload(worker, upload)) if upload else None
+        return register_or_reject(worker, upload, read_upload(worker, upload)) if upload else None
 
 
 def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> FileRow | Rejection:
@@ -156,7 +156,7 @@ def reading_options(worker: UploadWorker, upload: ClaimedUpload | DryRunUpload) 
     return replace(worker.options, time_rule=rule, assigned=assigned)
 
 
-def conclude(
+def register_or_reject(
     worker: UploadWorker, upload: ClaimedUpload, reading: FileRow | Rejection
 ) -> UploadOutcome:
     """Register or reject an upload, and delete the files that are not needed any more."""
@@ -170,7 +170,7 @@ def conclude(
     return outcome
 
 
-def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
+def dry_run(worker: UploadWorker, upload: DryRunUpload) -> int:
     """Return how many files an upload would replace, without storing anything.
 
     Raises RasterError if the upload would be rejected, TransientError if this cannot be determined now.
@@ -179,10 +179,10 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
     if isinstance(reading, Rejection):
         message = reading.message.replace(upload.file.real_path, "the file")
         raise RasterError(hide_folders(message), reading.code)
-    return uploads.try_upload(worker.engine, upload.source_id, reading)
+    return uploads.count_replaced_files(worker.engine, upload.source_id, reading)
 
 
-class _Crew:
+class _WorkerThreads:
     """Threads that run until they are stopped, or until one of them fails."""
 
     def __init__(self, stop: Event) -> None:

@@ -12,7 +12,7 @@ from pipeline.raster.models import (
     Georeference,
     Layout,
     Operation,
-    Progress,
+    PixelProgress,
     RasterFile,
     RasterWarning,
     ReadOptions,

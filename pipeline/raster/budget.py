@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 
 
+def raise_limit(name: str, setting: str | None = None) -> str:
+    """Return the advice of a message for a valid file that exceeds the limit of this name."""
+    setting = setting or f"RASTERSOURCES_MAX_{name.upper()}"
+    return f"if the file is valid, raise {setting}, or {name} in the `limits` of its definition"
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits for one file; a file beyond one of them is rejected with `over_budget` or `timeout`."""

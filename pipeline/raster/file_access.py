@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import FileChanged, NotAFile, OverBudget, RasterError, TransientError
-from pipeline.raster.budget import Budget
+from pipeline.raster.budget import Budget, raise_limit
 from pipeline.raster.linked_folder import descriptor_path, gdal_file_name, linked_folder
 from pipeline.raster.tiff import ByteReader, Directory
 from pipeline.storage import (
@@ -190,7 +190,7 @@ def is_visible_to_gdal(stored: StoredFile, sidecar: str, *, mask: bool) -> bool:
 def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
     """Raise OverBudget for a metadata sidecar that is larger than a tag may be."""
     if size > budget.tag_bytes and not name.lower().endswith(PIXEL_SIDECARS):
-        raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
+        raise OverBudget(f"its sidecar {name} is too large; {raise_limit('tag_bytes')}")
 
 
 def open_reader(path: str | Path, stack: ExitStack) -> tuple[LocalByteReader, os.stat_result]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
-from pipeline.raster.budget import Budget
+from pipeline.raster.budget import Budget, raise_limit
 from pipeline.raster.models import RasterWarning
 from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
@@ -58,10 +58,10 @@ def _check_size(main: Directory, budget: Budget) -> None:
     if main.width * main.height > budget.pixels:
         raise OverBudget(
             f"it has {main.width} x {main.height} pixels, more than {budget.pixels}; "
-            "raise the budget for pixels"
+            f"{raise_limit('pixels')}"
         )
     if main.samples > budget.bands:
-        raise OverBudget(f"it has {main.samples} bands; raise the budget for bands")
+        raise OverBudget(f"it has {main.samples} bands; {raise_limit('bands')}")
 
 
 def _check_blocks(directory: Directory) -> None:

@@ -194,7 +194,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Progress:
+class PixelProgress:
     """Progress of reading the pixels of a file."""
 
     uri: str

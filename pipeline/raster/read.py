@@ -41,8 +41,8 @@ StartStep = Callable[[ReadOptions, int | None], None]
 """Called with the options and the index of the next file; the index is None when several files are placed together."""
 
 
-def _go_on(_: ReadOptions, _index: int | None) -> None:
-    """Start a step without a time limit."""
+def _no_time_limit(_: ReadOptions, _index: int | None) -> None:
+    """Do nothing: this reading has no time limit."""
 
 
 def read(
@@ -53,7 +53,7 @@ def read(
     Raises a RasterError for a file that cannot be registered, CatalogueError for an invalid time rule, TransientError
     if object storage does not answer.
     """
-    (outcome,) = _read([file], [options], ranges, _go_on)
+    (outcome,) = _read([file], [options], ranges, _no_time_limit)
     if isinstance(outcome, RasterError):
         raise outcome
     return outcome
@@ -63,7 +63,7 @@ def read_files(
     files: Sequence[StoredFile],
     options: Sequence[ReadOptions],
     ranges: RangeReader | None = None,
-    start_step: StartStep = _go_on,
+    start_step: StartStep = _no_time_limit,
 ) -> list[RasterFile | Rejection]:
     """Read a chunk of files, each with its options; return the outcome of each.
 

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import IO
 
 from pipeline.errors import FileChanged, NotFound, OverBudget, TransientError, Unreadable
-from pipeline.raster.budget import Budget
+from pipeline.raster.budget import Budget, raise_limit
 from pipeline.raster.file_access import OpenFile
 from pipeline.raster.linked_folder import translate_disk_errors
 from pipeline.raster.tiff import BLOCK_INDEX_TAGS, Directory
@@ -88,7 +88,7 @@ class SparseCopy:
         self._bytes_left -= stop - start
         if self._bytes_left < 0:
             raise OverBudget(
-                "reading its header takes too many bytes; raise the budget for header bytes"
+                f"reading its header takes too many bytes; {raise_limit('header_bytes')}"
             )
         return self._get(start, stop)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EmptyFile, NotAGeoTIFF, OverBudget, Truncated, Unreadable
-from pipeline.raster.budget import Budget
+from pipeline.raster.budget import Budget, raise_limit
 
 T = TypeVar("T")
 
@@ -391,8 +391,7 @@ class HeaderReader:
         self._spent += length
         if self._spent > self.budget.header_bytes:
             raise OverBudget(
-                f"its header takes more than {self.budget.header_bytes} bytes; raise the budget "
-                "for header bytes if the file is valid"
+                f"its header takes more than {self.budget.header_bytes} bytes; {raise_limit('header_bytes')}"
             )
 
 
@@ -417,7 +416,7 @@ def _read_chain(reader: HeaderReader) -> Iterator[Directory]:
         if offset in seen:
             raise Unreadable("the chain of its images is a loop; write the file again")
         if len(seen) >= reader.budget.ifds:
-            raise OverBudget(f"it has more than {reader.budget.ifds} images; raise the budget")
+            raise OverBudget(f"it has more than {reader.budget.ifds} images; {raise_limit('ifds')}")
         seen.add(offset)
         directory, offset = _read_directory(reader, offset)
         yield directory
@@ -479,6 +478,6 @@ def _is_within(reader: HeaderReader, tag: int, position: int, size: int) -> bool
             "copy or download it again"
         )
     if tag not in BLOCK_INDEX_TAGS and size > reader.budget.tag_bytes:
-        raise OverBudget(f"tag {tag} takes {size} bytes; raise the budget for one tag")
+        raise OverBudget(f"tag {tag} takes {size} bytes; {raise_limit('tag_bytes')}")
     reader.spend(size)
     return True

@@ -37,7 +37,9 @@ class AllowedRoots:
             raise NotAllowed(
                 "its web server may not be read; add the server to RASTERSOURCES_ROOTS"
             )
-        raise NotAllowed("it lies outside the folders that may be read; allow its folder")
+        raise NotAllowed(
+            "it lies outside the folders that may be read; add its folder or bucket to RASTERSOURCES_ROOTS"
+        )
 
 
 def _real_root(root: str) -> str:

@@ -64,7 +64,9 @@ def read_document(
         roots.check(f"s3:/{path_of(uri)}")
         return uri, _read_object(uri, most)
     if not uri.startswith("file:///") or "\0" in path_of(uri):
-        raise NotAllowed("documents are read only from folders, buckets and web servers")
+        raise NotAllowed(
+            "documents are read only from folders, buckets and web servers; give a path, or an s3:// or https:// URL"
+        )
     try:
         path = Path(roots.resolve(path_of(uri)))
         status = path.stat()
@@ -122,4 +124,4 @@ def _read_object(uri: str, most: int) -> bytes:
 
 def _require_small(size: int, most: int) -> None:
     if size > most:
-        raise OverBudget(f"it has more than {most} bytes")
+        raise OverBudget(f"it has more than {most} bytes; raise RASTERSOURCES_STAC_DOCUMENT_BYTES")

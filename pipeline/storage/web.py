@@ -41,7 +41,7 @@ CheckURL = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Answer:
+class WebResponse:
     """The answer of a server."""
 
     url: str
@@ -93,7 +93,7 @@ class WebClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         check: CheckURL = refuse_redirects,
-    ) -> Answer:
+    ) -> WebResponse:
         """Return the answer, with a status below 300, or 416 for a range; POST a body if there is one.
 
         It retries failures and busy servers for `seconds`. Raises NotFound, PermissionDenied, NotAllowed, Unreachable,
@@ -124,12 +124,12 @@ class WebClient:
             time.sleep(delay)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _ask(self, url: str, request: _Request, seconds: float) -> Answer:
+    def _ask(self, url: str, request: _Request, seconds: float) -> WebResponse:
         """Return the answer to one request, after its redirects. Raises TimeoutError after `seconds`."""
         answer = asyncio.wait_for(self._follow(url, request), seconds)
         return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
 
-    async def _follow(self, url: str, request: _Request) -> Answer:
+    async def _follow(self, url: str, request: _Request) -> WebResponse:
         """Send one request, and follow allowed redirects."""
         body = request.body
         for _ in range(_REDIRECTS + 1):
@@ -143,14 +143,14 @@ class WebClient:
                             "its server sends only whole files, not byte ranges; copy the file elsewhere"
                         )
                     data = await _read_body(response, request.most)
-                    return Answer(url, response.status_code, response.headers, data)
+                    return WebResponse(url, response.status_code, response.headers, data)
             try:
                 url = request.check(urljoin(url, target))
             except ValueError as error:
-                raise NotAllowed("its server redirects to something that is not a URL") from error
+                raise NotAllowed("its server redirects to an invalid URL; check its URL") from error
             if response.status_code == httpx.codes.SEE_OTHER:
                 body = None
-        raise Unreachable("its server redirects too often")
+        raise Unreachable("its server redirects too often; check its URL")
 
 
 @cache
@@ -173,28 +173,34 @@ async def _read_body(response: httpx.Response, most: int) -> bytes:
 
 
 def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
-    """Return what unpacks a part of a body, to so many bytes at most: httpx would unpack the whole part."""
+    """Return a function that unpacks a part of a body, up to a maximum size; httpx has no maximum."""
     if encoding == "identity":
         return lambda part, _most: part
     if encoding not in ("gzip", "x-gzip"):
-        raise UnsuitableServer(f'its server packs what it sends as "{encoding[:50]}", not as gzip')
+        raise UnsuitableServer(
+            f'its server compresses with "{encoding[:50]}", which is not supported; copy the file elsewhere'
+        )
     packed = zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def unpack(part: bytes, most: int) -> bytes:
         try:
             return packed.decompress(part, most)
         except zlib.error as error:
-            raise UnsuitableServer("its server sends what cannot be unpacked as gzip") from error
+            raise UnsuitableServer(
+                "its server sends invalid gzip; try again later, or copy the file elsewhere"
+            ) from error
 
     return unpack
 
 
-def _require_success(answer: Answer) -> None:
+def _require_success(answer: WebResponse) -> None:
     status = answer.status
     if status in (404, 410):
         raise NotFound("its server does not have it (any more); check its URL")
     if status in (401, 403, 407):
-        raise PermissionDenied(f"its server does not allow everyone to read it ({status})")
+        raise PermissionDenied(
+            f"its server does not allow everyone to read it ({status}); allow it, or copy the file elsewhere"
+        )
     if not 200 <= status < 300 and status != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise Unreachable(f"its server refuses the request ({status}); check its URL")
 

@@ -61,7 +61,7 @@ def web_url(text: str, *, query: bool = False) -> str:
 
 
 def shown_uri(uri: str) -> str:
-    """Return a URI to be shown and stored, without user, password, query and what is not a place, and not too long."""
+    """Return a URI to show and store: without user, password, query and fragment, cut at LONGEST_URI."""
     scheme, colon, rest = uri.partition(":")
     if not rest.startswith("//"):
         return f"{quote(scheme[:20])}{colon}"

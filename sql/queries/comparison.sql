@@ -28,7 +28,7 @@ SELECT listed.*, NULL::text AS moved_from, rejected.code, rejected.message, CASE
     WHEN file.fingerprint = listed.fingerprint AND file.reading_hash = :reading_hash AND file.state = 'present'
         THEN 'outdated'
     WHEN rejected.fingerprint = listed.fingerprint AND rejected.reading_hash = :reading_hash
-        AND rejected.code <> ALL (:unseen) THEN 'refused'
+        AND rejected.code <> ALL (:unseen) THEN 'rejected'
     WHEN tombstone.uri IS NOT NULL THEN 'withheld'
     WHEN abs(:now - listed.modified_ns) <= :settle THEN 'settling' -- clocks differ
     WHEN file.uri IS NOT NULL THEN 'update'
@@ -132,7 +132,7 @@ SELECT count(*) FROM cleared;
 -- name: touch_rejections
 UPDATE rejected_files AS rejected
 SET last_seen = now(), organisation_id = coalesce(:organisation_id, rejected.organisation_id) FROM changed
-WHERE rejected.definition = :definition AND rejected.uri = changed.uri AND changed.verdict = 'refused';
+WHERE rejected.definition = :definition AND rejected.uri = changed.uri AND changed.verdict = 'rejected';
 
 -- name: delete_cleared
 DELETE FROM rejected_files USING cleared WHERE rejected_files.id = cleared.id;

@@ -68,7 +68,7 @@ UPDATE raster_sources SET
     supplier_id = :supplier_id, supplier_code = :supplier_code, temporal = :temporal, declared_interval = :interval
 WHERE id = ANY (:ids);
 
--- name: tell_apart
+-- name: add_grid_to_names
 -- Adds the grid to the name of each raster source that the run created and that has the same name as another source of
 -- the import.
 UPDATE raster_sources AS source

@@ -1,6 +1,6 @@
 -- name: find_sources
 -- Users may choose any name for a source, so uuids and ids of definitions come first.
-SELECT id, uuid::text, name, definition, declared_interval, projection, notices FROM raster_sources
+SELECT id, uuid::text, name, definition, declared_interval, projection, warnings FROM raster_sources
 WHERE CASE WHEN EXISTS (SELECT FROM raster_sources WHERE uuid = :uuid) THEN uuid = :uuid
            WHEN EXISTS (SELECT FROM raster_sources WHERE definition = :name) THEN definition = :name
            ELSE name = :name END

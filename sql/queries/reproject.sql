@@ -12,7 +12,7 @@ GROUP BY coordinate_system_id, transform, width, height, west, south, east, nort
 -- be placed.
 CREATE TEMPORARY TABLE placed ON COMMIT DROP AS
 SELECT NULL::bigint AS number, NULL::double precision AS metres, west, south, east, north, footprint, operation_code,
-       operation_name, operation_accuracy, proj_version, notices, NULL::text AS code, NULL::text AS message
+       operation_name, operation_accuracy, proj_version, warnings, NULL::text AS code, NULL::text AS message
 FROM raster_files WITH NO DATA;
 
 -- name: list_grids
@@ -22,7 +22,7 @@ ORDER BY coordinate_system_id, number;
 -- name: insert_placed
 INSERT INTO placed VALUES (
     :number, :metres, :west, :south, :east, :north, ST_GeomFromWKB(:footprint, 4326),
-    :operation_code, :operation_name, :operation_accuracy, :proj_version, :notices);
+    :operation_code, :operation_name, :operation_accuracy, :proj_version, :warnings);
 
 -- name: insert_unplaced
 INSERT INTO placed (number, code, message) VALUES (:number, :code, :message);
@@ -56,10 +56,10 @@ UPDATE raster_files AS file SET
     footprint = placed.footprint, operation_code = placed.operation_code,
     operation_name = placed.operation_name, operation_accuracy = placed.operation_accuracy,
     proj_version = placed.proj_version, registered = now(),
-    notices = CASE
-        WHEN jsonb_path_query_array(file.notices, '$[*] ? (@.code == $codes[*])', :codes) = placed.notices
-        THEN file.notices
-        ELSE placed.notices || jsonb_path_query_array(file.notices, '$[*] ? (!(@.code == $codes[*]))', :codes)
+    warnings = CASE
+        WHEN jsonb_path_query_array(file.warnings, '$[*] ? (@.code == $codes[*])', :codes) = placed.warnings
+        THEN file.warnings
+        ELSE placed.warnings || jsonb_path_query_array(file.warnings, '$[*] ? (!(@.code == $codes[*]))', :codes)
     END
 FROM placed JOIN grids USING (number) CROSS JOIN unnest(grids.files) AS member (id)
 WHERE file.id = member.id AND placed.code IS NULL

@@ -24,17 +24,17 @@ WHERE source.id = :source;
 
 -- name: list_files
 SELECT file.uri, file.state, file.width, file.height, file.band_count, system.projection, file.operation_name AS operation,
-       file.times[1] AS first_time, file.times[cardinality(file.times)] AS last_time, file.size, file.notices AS warnings
+       file.times[1] AS first_time, file.times[cardinality(file.times)] AS last_time, file.size, file.warnings
 FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
 WHERE file.source_id = :source ORDER BY file.uri COLLATE "C" LIMIT :most;
 
 -- name: count_warnings
-SELECT notice ->> 'code' AS code, notice ->> 'message' AS message, count(*) AS files
-FROM (SELECT jsonb_array_elements(notices) AS notice FROM raster_files WHERE source_id = :source) AS of_files
+SELECT warning ->> 'code' AS code, warning ->> 'message' AS message, count(*) AS files
+FROM (SELECT jsonb_array_elements(warnings) AS warning FROM raster_files WHERE source_id = :source) AS of_files
 GROUP BY 1, 2
 UNION ALL
-SELECT notice ->> 'code', notice ->> 'message', 0
-FROM (SELECT jsonb_array_elements(notices) AS notice FROM raster_sources WHERE id = :source) AS of_source
+SELECT warning ->> 'code', warning ->> 'message', 0
+FROM (SELECT jsonb_array_elements(warnings) AS warning FROM raster_sources WHERE id = :source) AS of_source
 ORDER BY 3 DESC, 1, 2;
 
 -- name: draw_footprint

@@ -7,7 +7,7 @@ SELECT CASE WHEN count(*) BETWEEN 1 AND :most THEN ST_AsGeoJSON(ST_UnaryUnion(ST
 FROM outlines
 
 -- name: select_facts
-SELECT source.definition, source.notices, file.layout, file.rotated, file.band_count, file.operation_code,
+SELECT source.definition, source.warnings, file.layout, file.rotated, file.band_count, file.operation_code,
        file.operation_name, file.operation_accuracy, file.proj_version, substring(system.wkt FROM '"([^"]*)"') AS system_name
 FROM raster_sources AS source
 LEFT JOIN LATERAL (

@@ -46,7 +46,7 @@ WHERE uri = :uri AND receiver = :receiver RETURNING uri;
 -- name: select_receiving
 SELECT uri, reserved FROM received_files;
 
--- name: give_up_receiving
+-- name: mark_abandoned
 -- Files whose server has stopped are no longer being written.
 UPDATE upload_files AS file SET receiver = NULL, reserved = 0, changed = now()
 WHERE receiver IS NOT NULL AND NOT EXISTS (SELECT FROM received_files AS received WHERE received.uri = file.uri);

@@ -51,8 +51,8 @@ WITH removed AS (
 )
 SELECT uri FROM removed;
 
--- name: settle
-WITH settled AS (
+-- name: finish
+WITH finished AS (
     UPDATE uploads
     SET state = :state, state_detail = CASE WHEN CAST(:result AS text) IS NULL THEN :detail END, updated_at = now()
     WHERE id = :id RETURNING task_id
@@ -60,7 +60,7 @@ WITH settled AS (
 UPDATE tasks
 SET status = CASE :state WHEN 'committed' THEN 'SUCCESS' WHEN 'retry' THEN 'RETRY' ELSE 'FAILURE' END,
     result = :result, detail = :detail, updated = now()
-WHERE id IN (SELECT task_id FROM settled);
+WHERE id IN (SELECT task_id FROM finished);
 
 -- name: assign_source
 UPDATE staged SET source_id = :source;

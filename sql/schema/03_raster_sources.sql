@@ -61,7 +61,7 @@ CREATE TABLE raster_sources (
     size                  bigint CHECK (size >= 0),
     dtype                 text CHECK (dtype ~ '^[iufcb][0-9]+$'),
     fill_value            text,
-    notices               jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(notices) = 'array'),
+    warnings               jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(warnings) = 'array'),
     -- last_modified is set by a trigger
     created               timestamptz NOT NULL DEFAULT now(),
     last_modified         timestamptz NOT NULL DEFAULT now(),
@@ -138,7 +138,7 @@ COMMENT ON COLUMN raster_sources.pixelsize_y IS 'Height of a pixel in units of t
 COMMENT ON COLUMN raster_sources.size IS 'Bytes of its TIFF files, without sidecars. Derived.';
 COMMENT ON COLUMN raster_sources.dtype IS 'numpy code of the pixels, such as f4. Derived.';
 COMMENT ON COLUMN raster_sources.fill_value IS 'Nodata as text, formatted by dtype. Derived.';
-COMMENT ON COLUMN raster_sources.notices IS 'Warnings: [{"code", "message"}]. Derived.';
+COMMENT ON COLUMN raster_sources.warnings IS 'Warnings: [{"code", "message"}]. Derived.';
 COMMENT ON COLUMN raster_sources.created IS 'When the raster source was created.';
 COMMENT ON COLUMN raster_sources.last_modified IS 'When the raster source last changed.';
 

@@ -51,7 +51,7 @@ CREATE TABLE raster_files (
     datetime             timestamptz,
     area_or_point        text NOT NULL,
     layout               jsonb NOT NULL CHECK (jsonb_typeof(layout) = 'object'),
-    notices              jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(notices) = 'array'),
+    warnings              jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(warnings) = 'array'),
     provenance           jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(provenance) = 'object'),
     registered           timestamptz NOT NULL DEFAULT now(),
     added_by             integer DEFAULT current_run(),
@@ -67,7 +67,7 @@ CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WH
 CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint); -- for people who query by SQL
 -- Finds the step at a time; see sql/queries/pixel_files.sql.
 CREATE INDEX raster_files_step ON raster_files (source_id, (cardinality(times) > 1), (times[1])) WHERE times <> '{}';
-CREATE INDEX raster_files_warned ON raster_files (registered_by) WHERE notices <> '[]'; -- for the pages of warnings
+CREATE INDEX raster_files_warned ON raster_files (registered_by) WHERE warnings <> '[]'; -- for the pages of warnings
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';
@@ -106,7 +106,7 @@ COMMENT ON COLUMN raster_files.times IS 'Times of its steps, UTC, ascending; emp
 COMMENT ON COLUMN raster_files.datetime IS 'TIFFTAG_DATETIME; often the time when the file was written.';
 COMMENT ON COLUMN raster_files.area_or_point IS 'AREA_OR_POINT of the file: whether a pixel value is for its area or its centre.';
 COMMENT ON COLUMN raster_files.layout IS 'Compression, block size, overviews, mask, and whether it is a COG, with the reason if not.';
-COMMENT ON COLUMN raster_files.notices IS 'Warnings: [{"code", "message"}].';
+COMMENT ON COLUMN raster_files.warnings IS 'Warnings: [{"code", "message"}].';
 COMMENT ON COLUMN raster_files.provenance IS 'Field -> origin of its value.';
 COMMENT ON COLUMN raster_files.registered IS 'When the file was last registered.';
 COMMENT ON COLUMN raster_files.added_by IS 'The run that added it, as a number of sync_runs; null: no run did.';

@@ -57,7 +57,7 @@ CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAG
                    WHERE mod(gap, extract(epoch FROM source.declared_interval)) <> 0
                ) THEN jsonb_build_array(jsonb_build_object(
                    'code', 'interval_contradicted', 'message', 'The times between the files are not multiples of the declared interval.'))
-                   ELSE '[]' END AS notices
+                   ELSE '[]' END AS warnings
         FROM raster_sources AS source
         LEFT JOIN files ON files.source_id = source.id
         LEFT JOIN temporal_extent ON temporal_extent.source_id = source.id
@@ -68,22 +68,22 @@ CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAG
     )
     UPDATE raster_sources AS source
     SET (file_count, "interval", first_value_timestamp, last_value_timestamp, west, south, east, north, projection,
-         origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype, fill_value, notices)
+         origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype, fill_value, warnings)
       = (derived.file_count, derived."interval", derived.first_value_timestamp, derived.last_value_timestamp,
          derived.west, derived.south, derived.east, derived.north, derived.projection,
          derived.origin_x, derived.origin_y, derived.upper_bound_x, derived.upper_bound_y,
-         derived.pixelsize_x, derived.pixelsize_y, derived.size, derived.dtype, derived.fill_value, derived.notices)
+         derived.pixelsize_x, derived.pixelsize_y, derived.size, derived.dtype, derived.fill_value, derived.warnings)
     FROM derived
     WHERE source.id = derived.id
       AND (source.file_count, source."interval", source.first_value_timestamp, source.last_value_timestamp,
            source.west, source.south, source.east, source.north, source.projection,
            source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y,
-           source.pixelsize_x, source.pixelsize_y, source.size, source.dtype, source.fill_value, source.notices)
+           source.pixelsize_x, source.pixelsize_y, source.size, source.dtype, source.fill_value, source.warnings)
           IS DISTINCT FROM
           (derived.file_count, derived."interval", derived.first_value_timestamp, derived.last_value_timestamp,
            derived.west, derived.south, derived.east, derived.north, derived.projection,
            derived.origin_x, derived.origin_y, derived.upper_bound_x, derived.upper_bound_y,
-           derived.pixelsize_x, derived.pixelsize_y, derived.size, derived.dtype, derived.fill_value, derived.notices)
+           derived.pixelsize_x, derived.pixelsize_y, derived.size, derived.dtype, derived.fill_value, derived.warnings)
     RETURNING source.id
 $$;
 COMMENT ON FUNCTION derive_sources IS 'Computes the derived fields of raster sources from their raster files; returns the ids of the sources that changed.';

@@ -76,8 +76,7 @@ COMMENT ON COLUMN tombstones.created IS 'When it was deleted.';
 
 CREATE TABLE sync_runs (
     id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    uuid       uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
-    definition text,
+    definition text NOT NULL,
     organisation_ids bigint[] NOT NULL DEFAULT '{}',
     flow_run   uuid,
     state      text NOT NULL DEFAULT 'running'
@@ -109,8 +108,7 @@ CREATE INDEX sync_runs_definition ON sync_runs (definition, started DESC);
 CREATE INDEX sync_runs_started ON sync_runs (started DESC);
 COMMENT ON TABLE sync_runs IS 'Runs of ingestion, each with its counts.';
 COMMENT ON COLUMN sync_runs.id IS 'The number of the run, as commands print it.';
-COMMENT ON COLUMN sync_runs.uuid IS 'Public identity.';
-COMMENT ON COLUMN sync_runs.definition IS 'Id of the source definition; null: the run had several.';
+COMMENT ON COLUMN sync_runs.definition IS 'Id of the source definition, or "register".';
 COMMENT ON COLUMN sync_runs.organisation_ids IS 'The organisations whose files it processed; no foreign key, because they may be deleted.';
 COMMENT ON COLUMN sync_runs.flow_run IS 'Id of the run of Prefect that it was part of; null: Prefect did not run it.';
 COMMENT ON COLUMN sync_runs.state IS 'running, completed, rejections (some files were rejected), failed, or overlapping (another run was running).';

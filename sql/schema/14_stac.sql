@@ -44,9 +44,9 @@ CREATE FUNCTION without_folders(message text) RETURNS text LANGUAGE sql IMMUTABL
 $$;
 COMMENT ON FUNCTION without_folders IS 'A message without the folders of files; pipeline/catalogue/hide_paths.py does the same.';
 
-CREATE FUNCTION stac_warnings(notices jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT json_agg(json_build_object('code', notice ->> 'code', 'message', without_folders(notice ->> 'message')) ORDER BY place)
-    FROM jsonb_array_elements(notices) WITH ORDINALITY AS listed (notice, place)
+CREATE FUNCTION stac_warnings(warnings jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_agg(json_build_object('code', warning ->> 'code', 'message', without_folders(warning ->> 'message')) ORDER BY place)
+    FROM jsonb_array_elements(warnings) WITH ORDINALITY AS listed (warning, place)
 $$;
 COMMENT ON FUNCTION stac_warnings IS 'Warnings that everyone may see, without folders; null if there are none.';
 
@@ -104,7 +104,7 @@ RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
         ',"rastersources:operation":', to_json(coalesce(file.operation_code, file.operation_name)),
         ',"rastersources:accuracy":' || to_json(file.operation_accuracy)::text, ',"rastersources:provenance":',
         CASE WHEN strpos(file.provenance::text, '/') > 0 THEN stac_provenance(file.provenance)::text ELSE file.provenance::text END,
-        CASE WHEN file.notices <> '[]' THEN concat(',"rastersources:warnings":', stac_warnings(file.notices)) END, '}')
+        CASE WHEN file.warnings <> '[]' THEN concat(',"rastersources:warnings":', stac_warnings(file.warnings)) END, '}')
 $$;
 COMMENT ON FUNCTION stac_properties IS 'The properties of an item, as JSON. STAC puts bands into assets; an item without an asset has them here.';
 
@@ -168,7 +168,7 @@ RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
         'rastersources:temporal', source.temporal, 'rastersources:file_count', source.file_count,
         'rastersources:size', source.size, 'rastersources:dtype', source.dtype, 'rastersources:nodata', source.fill_value,
         'rastersources:interval', interval_text(source."interval"), 'rastersources:supplier_code', source.supplier_code,
-        'rastersources:warnings', CASE WHEN source.notices <> '[]' THEN stac_warnings(source.notices) END
+        'rastersources:warnings', CASE WHEN source.warnings <> '[]' THEN stac_warnings(source.warnings) END
     ))::jsonb || jsonb_build_object(
         'extent', jsonb_build_object(
             'spatial', jsonb_build_object('bbox', jsonb_build_array(CASE WHEN source.west IS NULL THEN jsonb_build_array(-180, -90, 180, 90)

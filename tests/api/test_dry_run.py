@@ -23,7 +23,7 @@ from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
-from pipeline.cli.server import try_upload
+from pipeline.cli.server import dry_run_upload
 from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings
@@ -57,8 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(database_url: str, folder: Path) -> Iterator[Client]:
     settings = Settings(database_url=database_url, home=folder.parent)
-    try_file = partial(try_upload, database_url, settings)
-    config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=try_file)
+    try_file = partial(dry_run_upload, database_url, settings)
+    config = ApiConfig(
+        database_url, uploads=str(folder), upload_bytes=LIMIT, dry_run_upload=try_file
+    )
     with client_of(config) as client:
         yield client
 
@@ -244,7 +246,7 @@ def test_slow_dry_runs_of_one_organisation_do_not_delay_another(
             ended.wait()
         return 0
 
-    config = ApiConfig(database_url, uploads=str(folder), try_upload=read_slowly)
+    config = ApiConfig(database_url, uploads=str(folder), dry_run_upload=read_slowly)
     with client_of(config) as client, ThreadPoolExecutor(3) as threads:
         client.auth = BasicAuth("__key__", people["admin"])
         slow, quick = (
@@ -271,7 +273,7 @@ def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
         ended.wait()
         return 0
 
-    config = ApiConfig(database_url, uploads=str(folder), try_upload=read_slowly)
+    config = ApiConfig(database_url, uploads=str(folder), dry_run_upload=read_slowly)
     with client_of(config) as client, ThreadPoolExecutor(1) as threads:
         client.auth = BasicAuth("__key__", people["admin"])
         body = {"name": "a", "organisation": owner}

@@ -105,7 +105,7 @@ def test_every_field_is_stored_as_it_was_read(
         "fill_value": raster.fill_value, "times": list(raster.times), "datetime": raster.datetime,
         "area_or_point": raster.area_or_point, "wkt": georeference.crs_wkt, "projection": georeference.projection,
         "state": "present", "provenance": dict(raster.provenance),
-        "notices": [{"code": warning.code, "message": warning.message} for warning in raster.warnings],
+        "warnings": [{"code": warning.code, "message": warning.message} for warning in raster.warnings],
         "bands": [
             {"dtype": band.dtype, "nodata": band.nodata, "description": band.description,
              "time": band.time and band.time.isoformat()}

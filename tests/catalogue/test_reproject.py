@@ -164,12 +164,12 @@ def test_warnings_about_the_place_are_replaced_and_others_stay(
     own = '{"code": "mask", "message": "own"}'
     execute(
         engine,
-        f"""UPDATE raster_files SET notices = '[{{"code": "unknown_datum", "message": "then"}}, {own}]',
+        f"""UPDATE raster_files SET warnings = '[{{"code": "unknown_datum", "message": "then"}}, {own}]',
                 proj_version = '9.1.1' WHERE uri LIKE '%other_0.tif'""".replace(":", r"\:"),
     )
     run_reproject(engine)
-    (row,) = rows(engine, "SELECT notices FROM raster_files WHERE uri LIKE '%other_0.tif'")
-    assert row.notices == [{"code": "mask", "message": "own"}]
+    (row,) = rows(engine, "SELECT warnings FROM raster_files WHERE uri LIKE '%other_0.tif'")
+    assert row.warnings == [{"code": "mask", "message": "own"}]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

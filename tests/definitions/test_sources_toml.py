@@ -53,7 +53,7 @@ def test_every_key_is_read(write: Write) -> None:
         + 'crs = "epsg:28992"\ncrs_override = true\nnodata = -9999\n'
         + DROP
         + 'crs = "EPSG:28992"\nnodata = nan\n'
-        + 'organisation = "A"\nsupplier = "s"\ntime_zone = "Europe/Amsterdam"\ndone = "done"\nrefused = "../no"\n'
+        + 'organisation = "A"\nsupplier = "s"\ntime_zone = "Europe/Amsterdam"\ndone = "done"\nrejected = "../no"\n'
         + 'settle_seconds = 1\nevery = "PT10S"\n'
     )
     config = load_config(path)
@@ -65,7 +65,7 @@ def test_every_key_is_read(write: Write) -> None:
     assert source.interval == timedelta(minutes=5)
     assert source.assigned == AssignedValues("EPSG:28992", True, "-9999", 'definition "rain"')
     assert drop.assigned == AssignedValues("EPSG:28992", False, "nan", 'definition "in"')
-    assert (drop.done, drop.refused, drop.every) == ("done", "../no", timedelta(seconds=10))
+    assert (drop.done, drop.rejected, drop.every) == ("done", "../no", timedelta(seconds=10))
 
 
 def test_omitted_keys_have_the_documented_default(write: Write) -> None:
@@ -74,7 +74,7 @@ def test_omitted_keys_have_the_documented_default(write: Write) -> None:
     assert (source.missing, source.max_missing_percent, source.settle_seconds) == ("keep", 20, 0)
     assert (source.uuid, source.schedule, source.every, source.limits) == (None,) * 4
     assert (source.crs, source.crs_override, source.nodata) == (None, False, None)
-    assert (drop.done, drop.refused, drop.time_zone) == ("keep", "keep", "UTC")
+    assert (drop.done, drop.rejected, drop.time_zone) == ("keep", "keep", "UTC")
 
 
 WRONG = [
@@ -152,7 +152,7 @@ WRONG = [
     (DROP + 'organisation = ["A", " "]', 8, "organisation: must not be blank"),
     (DROP + "organisation = 3", 8, "organisation: must be a valid list"),
     (DROP + 'done = "in"', 8, "done: lies in the watched folder"),
-    (DROP + 'refused = "x/../in/refused"', 8, "refused: lies in the watched folder"),
+    (DROP + 'rejected = "x/../in/rejected"', 8, "rejected: lies in the watched folder"),
     (ABSOLUTE + 'done = "FILE:///data/./in/done"', 8, "done: lies in the watched folder"),
     (ABSOLUTE + 'done = "file:///data/%69n/done"', 8, "done: lies in the watched folder"),
     (DROP + 'done = "S3://bucket/done"', 8, "done: must be of the same kind as folder"),

@@ -17,7 +17,7 @@ from pipeline.catalogue.search import find_caller
 from pipeline.database.engine import make_engine
 from pipeline.database.tables import raster_sources
 from pipeline.export import selection as parts
-from pipeline.export.selection import Selection, Snapshot
+from pipeline.export.selection import ExportSelection, Snapshot
 from pipeline.export.stac_geoparquet import export_geoparquet
 from pipeline.export.static_catalogue import StaticCatalogue
 from pipeline.export.summary import Summary
@@ -89,7 +89,7 @@ def export(
         caller = find_caller(connection, user) if user else ANONYMOUS
     where = [raster_sources.c.name.in_(names)] if names else []
     published = [(f"{folder.as_uri()}/open/", f"{folder.as_uri()}/open/")]
-    chosen = Selection(caller, where, published)
+    chosen = ExportSelection(caller, where, published)
     with Snapshot(engine).open() as snapshot:
         if form == "gti":
             return export_gti(snapshot, chosen, target, SilentReporter(), full=full)

@@ -104,7 +104,7 @@ def test_gdal_opens_the_mosaic(
 ) -> None:
     paths = register_series(catalogue, name, PLACES, **kind)
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=[name])
-    assert (summary.files, summary.notices) == (4, [])
+    assert (summary.files, summary.warnings) == (4, [])
     assert_equals_merge(tmp_path / "x.gti.gpkg", paths, kind["nodata"])
 
 
@@ -124,7 +124,7 @@ def test_each_file_keeps_its_own_nodata(catalogue: Catalogue, tmp_path: Path) ->
         "mixed", first, second, third, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$"
     )
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["mixed"])
-    assert "different nodata values" in summary.notices[0]
+    assert "different nodata values" in summary.warnings[0]
     assert_equals_merge(tmp_path / "x.gti.gpkg", [first, second, third], -9999)
 
 
@@ -156,7 +156,7 @@ def test_a_file_beside_the_grid_is_named(catalogue: Catalogue, tmp_path: Path) -
     catalogue.register("aligned", aligned)
     catalogue.register("beside", beside)
     summary = catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["aligned", "beside"])
-    assert summary.notices == [
+    assert summary.warnings == [
         "1 of the files do not lie on the grid of the others; GDAL reads their nearest pixels"
     ]
 

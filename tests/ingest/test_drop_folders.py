@@ -140,12 +140,12 @@ def test_a_file_that_does_not_fit_is_rejected_and_moved_to_refused(
     site.drop(name, transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0), **raster)
     report = site.sync(**fields)
     assert [rejection.code for rejection in report.rejected] == [code]
-    assert report.rejected[0].uri == file_uri(site.refused / name)
-    assert site.rejections() == [(code, f"refused/{name}")]
-    assert (tree(site.folder), tree(site.refused)) == ([], [name])
+    assert report.rejected[0].uri == file_uri(site.rejected / name)
+    assert site.rejections() == [(code, f"rejected/{name}")]
+    assert (tree(site.folder), tree(site.rejected)) == ([], [name])
     assert site.files() == [("full", "done/full.tif")]
     assert site.sync(**fields).rejected == []
-    assert site.rejections() == [(code, f"refused/{name}")]
+    assert site.rejections() == [(code, f"rejected/{name}")]
 
 
 def test_the_supplier_decides_between_sources_with_one_code(site: Site) -> None:
@@ -168,7 +168,7 @@ def test_a_rejection_belongs_to_the_organisation_of_source_or_drop_folder(
     for organisations, owner in (
         (None, None), (["Another", "Owner"], None), (["Owner"], "Owner"), ("Owner", "Owner"),
     ):  # fmt: skip
-        site.sync(refused="keep", organisation=organisations)
+        site.sync(rejected="keep", organisation=organisations)
         assert rows(site.engine, query) == [("missing_crs", "Owner"), ("unmatched", owner)]
         execute(site.engine, "DELETE FROM rejected_files")
 
@@ -226,7 +226,7 @@ def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
     report = site.sync(organisation=["Owner", "Another"])
     assert (report.registered, [rejection.uri for rejection in report.rejected]) == (
         2,
-        [file_uri(site.refused / "hail.tif")],
+        [file_uri(site.rejected / "hail.tif")],
     )
     assert site.files() == [("rain", "done/rain.tif"), ("snow", "done/snow.tif")]
 
@@ -234,7 +234,7 @@ def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
 # Files that stay ---------------------------------------------------------------------------------------------------
 
 
-KEEP = {"done": "keep", "refused": "keep"}
+KEEP = {"done": "keep", "rejected": "keep"}
 
 
 def test_files_that_stay_are_read_once(site: Site) -> None:
@@ -304,13 +304,13 @@ def test_the_rejection_of_a_file_that_is_gone_is_deleted(site: Site) -> None:
         site.drop("unknown.tif")
         site.sync(**fields)
         assert len(site.rejections()) == 1
-        for path in (*site.folder.iterdir(), *site.refused.iterdir()):
+        for path in (*site.folder.iterdir(), *site.rejected.iterdir()):
             path.unlink()
         site.sync(**fields)
         assert site.rejections() == []
 
 
-@pytest.mark.parametrize("fields", [KEEP, {}], ids=["where it stays", "among the refused ones"])
+@pytest.mark.parametrize("fields", [KEEP, {}], ids=["where it stays", "among the rejected ones"])
 def test_an_unmatched_file_is_registered_when_its_source_is_created(
     site: Site, fields: dict[str, str]
 ) -> None:
@@ -328,17 +328,17 @@ def test_a_rejected_file_can_be_corrected_in_place_or_retried(site: Site) -> Non
     site.add_source("rain", temporal=True)
     site.drop("rain_20240101.tif", crs=None)
     site.drop("rain.tif", transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0))
-    write_raster(site.refused / "rain_20240103.tif")  # no run rejected this file
+    write_raster(site.rejected / "rain_20240103.tif")  # no run rejected this file
     assert len(site.sync().rejected) == 2
     assert site.sync().listed == 0
-    write_raster(site.refused / "rain_20240101.tif")
+    write_raster(site.rejected / "rain_20240101.tif")
     assert site.sync().registered == 1
     execute(site.engine, "UPDATE raster_sources SET temporal = false")
     assert site.sync().registered == 0
     assert rejected_files.retry(site.engine) == 1
     assert site.sync().registered == 1
     assert site.files() == [("rain", "done/rain.tif"), ("rain", "done/rain_20240101.tif")]
-    assert (site.rejections(), tree(site.refused)) == ([], ["rain_20240103.tif"])
+    assert (site.rejections(), tree(site.rejected)) == ([], ["rain_20240103.tif"])
 
 
 # What must not happen ------------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_file_behind_a_link_stays(site: Site) -> None:
     (site.folder / "rain.tif").symlink_to(path)
     assert [rejection.code for rejection in site.sync().rejected] == ["not_allowed"]
     assert path.exists()
-    assert (tree(site.done), tree(site.refused)) == ([], [])
+    assert (tree(site.done), tree(site.rejected)) == ([], [])
 
 
 def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
@@ -363,7 +363,7 @@ def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
     assert rejection.code == "not_allowed"
     assert rejection.message == "its sidecar rain.tfw is a link; put the file itself there"
     assert tree(site.folder) == ["rain.tfw", "rain.tif"]
-    assert (tree(site.done), tree(site.refused)) == ([], [])
+    assert (tree(site.done), tree(site.rejected)) == ([], [])
     (site.folder / "rain.tfw").unlink()
     assert site.sync().registered == 1
 
@@ -376,7 +376,7 @@ def test_young_files_wait(site: Site) -> None:
     assert site.sync().registered == 1
 
 
-@pytest.mark.parametrize("name", ["incoming", "done", "refused"])
+@pytest.mark.parametrize("name", ["incoming", "done", "rejected"])
 def test_a_missing_folder_gives_one_sentence_and_nothing_is_moved(site: Site, name: str) -> None:
     (site.base / name).rmdir()
     if name != "incoming":
@@ -404,9 +404,9 @@ def test_a_folder_outside_the_roots_gives_one_sentence(site: Site) -> None:
 def test_a_plan_lists_the_files_and_changes_nothing(site: Site) -> None:
     site.add_source("rain")
     good, unknown = site.drop("rain.tif"), site.drop("unknown.tif")
-    work = site.configure(done="done", refused="refused")
+    work = site.configure(done="done", rejected="rejected")
     plan = plan_files(site.engine, work)
-    assert (plan.files["add"], plan.files["refused"]) == ([file_uri(good)], [file_uri(unknown)])
+    assert (plan.files["add"], plan.files["rejected"]) == ([file_uri(good)], [file_uri(unknown)])
     assert plan.reasons[file_uri(unknown)].code == "unmatched"
     assert tree(site.folder) == ["rain.tif", "unknown.tif"]
     assert (site.files(), site.rejections()) == ([], [])
@@ -418,7 +418,7 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
     site.add_source("rain")
     site.drop("rain.tif")
     site.drop("unknown.tif")
-    site.configure(done="done", refused="refused")
+    site.configure(done="done", rejected="rejected")
 
     def command(*arguments: str, status: int) -> str:
         done = run(
@@ -431,7 +431,7 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
 
     assert "rain.tif" in command("plan", "drop", status=2)
     printed = command("sync", "drop", status=3)
-    assert f"rejected {file_uri(site.refused / 'unknown.tif')}: no raster source" in printed
+    assert f"rejected {file_uri(site.rejected / 'unknown.tif')}: no raster source" in printed
     assert "1 registered, 0 unchanged, 1 rejected" in printed
     assert "0 registered, 0 unchanged, 0 rejected" in command("sync", status=0)
     assert 'there is no definition "x"; choose one of: drop' in command("sync", "x", status=1)

@@ -75,9 +75,9 @@ def drop_files(site: Site, first: int) -> Counter[str]:
 
 def start_run(site: Site, kept: Path) -> WarmProcess:
     """Start a run in a process of its own."""
-    for name in ("done", "refused"):
+    for name in ("done", "rejected"):
         (kept / name).mkdir(parents=True, exist_ok=True)
-    site.configure(done=str(kept / "done"), refused=str(kept / "refused"))
+    site.configure(done=str(kept / "done"), rejected=str(kept / "rejected"))
     url = site.engine.url.render_as_string(hide_password=False)
     return start(
         [*RASTERSOURCES, "sync", "drop"],

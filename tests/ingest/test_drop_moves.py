@@ -32,13 +32,13 @@ def test_all_files_with_one_name_are_kept(site: Site) -> None:
 
 def test_a_foreign_file_is_not_overwritten(site: Site) -> None:
     site.add_source("rain")
-    for folder in (site.done, site.refused):
+    for folder in (site.done, site.rejected):
         (folder / "rain.tif").write_bytes(b"not ours")
     site.drop("rain.tif")
     site.sync()
     site.drop("rain.tif", crs=None)
     site.sync()
-    for folder in (site.done, site.refused):
+    for folder in (site.done, site.rejected):
         assert (folder / "rain.tif").read_bytes() == b"not ours"
         assert len(tree(folder)) == 2
 
@@ -80,7 +80,7 @@ def test_sidecars_go_with_their_file(site: Site) -> None:
     site.sync()
     assert tree(site.folder) == []
     assert tree(site.done) == ["rain.tif", "rain.tif.aux.xml"]
-    assert tree(site.refused) == ["unknown.tif", "unknown.tif.aux.xml"]
+    assert tree(site.rejected) == ["unknown.tif", "unknown.tif.aux.xml"]
     (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
     assert stored[0] == find_file(site.done / "rain.tif", ["/"]).fingerprint
 
@@ -102,7 +102,7 @@ def test_files_are_moved_to_another_file_system(site: Site) -> None:
 
 def begin_move(site: Site, code: str) -> Path:
     """Record a file as done and do not move it, as a run does that is killed in between; return its path."""
-    work, path = site.configure(done="done", refused="refused"), site.drop(f"{code}.tif")
+    work, path = site.configure(done="done", rejected="rejected"), site.drop(f"{code}.tif")
     file = find_file(path, ["/"])
     move = FileMove(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
     scope = drop_files.find_scope(site.engine, work.drop)
@@ -170,7 +170,7 @@ def check_objects(site: Site, bucket: Bucket) -> None:
     site.add_source("rain", temporal=True)
     raster = write_raster(site.base / "any.tif").read_bytes()
     fields = {"folder": f"s3://{bucket.name}/in/", "done": f"s3://{bucket.name}/done",
-              "refused": f"s3://{bucket.name}/refused"}  # fmt: skip
+              "rejected": f"s3://{bucket.name}/rejected"}  # fmt: skip
     assert site.sync(**fields).listed == 0
     for key in (
         "in/rain_20240101.tif",
@@ -189,7 +189,7 @@ def check_objects(site: Site, bucket: Bucket) -> None:
     assert uris[0] == f"s3://{bucket.name}/done/rain_20240101.tif"
     assert sorted(bucket.keys()) == sorted([
         "done/rain_20240101.tif", "done/rain_20240101.tif.aux.xml", "done/rain_20240102.tif",
-        uris[1].removeprefix(f"s3://{bucket.name}/"), "refused/unknown.tif",
+        uris[1].removeprefix(f"s3://{bucket.name}/"), "rejected/unknown.tif",
     ])  # fmt: skip
     listed = {
         file.uri: file for file in list_files([literal_location(uri) for uri in uris], EVERYWHERE)

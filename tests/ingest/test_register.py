@@ -152,7 +152,7 @@ def test_another_nodata_value_gives_a_warning_of_the_source(
     write_raster(tmp_path / "b.tif", nodata=-2)
     assert register([tmp_path], group="all").rejected == []
     (source,) = rows(
-        engine, "SELECT fill_value, notices -> 0 ->> 'code' AS notice FROM raster_sources"
+        engine, "SELECT fill_value, warnings -> 0 ->> 'code' AS warning FROM raster_sources"
     )
     assert tuple(source) == ("-1.0", "nodata_differs")
 
@@ -219,12 +219,12 @@ def test_files_that_contradict_a_declared_interval_give_a_warning(
     for minutes in (0, 10, 15):
         write_step(tmp_path, start + timedelta(minutes=minutes))
     register([tmp_path], interval="00:05:00", **SERIES)
-    assert rows(engine, "SELECT notices FROM raster_sources")[0].notices == []
+    assert rows(engine, "SELECT warnings FROM raster_sources")[0].warnings == []
     write_step(tmp_path, start + timedelta(minutes=17))
     register([tmp_path], interval="00:05:00", **SERIES)
-    (source,) = rows(engine, 'SELECT "interval", notices FROM raster_sources')
+    (source,) = rows(engine, 'SELECT "interval", warnings FROM raster_sources')
     assert source.interval == timedelta(minutes=5)
-    assert [notice["code"] for notice in source.notices] == ["interval_contradicted"]
+    assert [warning["code"] for warning in source.warnings] == ["interval_contradicted"]
 
 
 def test_a_static_file_without_a_time_shows_1970_and_stores_no_time(
@@ -375,9 +375,9 @@ def test_sidecars_whose_names_are_not_utf8_are_registered_with_a_warning(
     report = register([tmp_path / "odd"])
     assert report.registered == 2
     assert [rejection.code for rejection in report.rejected] == ["no_grid"]
-    files = rows(engine, "SELECT sidecars, notices FROM raster_files ORDER BY sidecars")
+    files = rows(engine, "SELECT sidecars, warnings FROM raster_files ORDER BY sidecars")
     assert [row.sidecars for row in files] == [
         [],
         ["?.tfw"],
     ]  # the sidecar of the first file is not used
-    assert "sidecar caf?.tfw" in str(files[0].notices)
+    assert "sidecar caf?.tfw" in str(files[0].warnings)

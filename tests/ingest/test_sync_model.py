@@ -326,7 +326,7 @@ def read_contents(engine: Engine) -> dict[str, Any]:
         "files": """
             SELECT definition, uri, fingerprint, times, west, south, dtype FROM raster_files
             WHERE definition IS NOT NULL AND state = 'present' ORDER BY definition, uri""",
-        "refused": "SELECT definition, uri, code, fingerprint, group_key FROM rejected_files ORDER BY definition, uri",
+        "rejected": "SELECT definition, uri, code, fingerprint, group_key FROM rejected_files ORDER BY definition, uri",
     }
     with engine.connect() as connection:
         return {

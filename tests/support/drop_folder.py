@@ -25,7 +25,7 @@ def new_site(engine: Engine, pool: ProcessReader[FileRow], base: Path) -> "Site"
     empty_catalogue(engine)
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
     site = Site(engine, pool, base)
-    for folder in (site.folder, site.done, site.refused):
+    for folder in (site.folder, site.done, site.rejected):
         folder.mkdir()
     return site
 
@@ -45,7 +45,7 @@ SOURCE = """
 
 @dataclass
 class Site:
-    """A drop folder, the folders `done` and `refused`, and the catalogue."""
+    """A drop folder, the folders `done` and `rejected`, and the catalogue."""
 
     engine: Engine
     pool: ProcessReader[FileRow]
@@ -60,8 +60,8 @@ class Site:
         return self.base / "done"
 
     @property
-    def refused(self) -> Path:
-        return self.base / "refused"
+    def rejected(self) -> Path:
+        return self.base / "rejected"
 
     def add_source(self, code: str, *, organisation: str = "Owner", supplier: str | None = None,
                    temporal: bool = False) -> Any:  # fmt: skip
@@ -88,8 +88,8 @@ class Site:
         return drop_folder
 
     def sync(self, **fields: Field) -> RunReport:
-        """Sync the drop folder, with `done` and `refused` as folders unless the fields say otherwise."""
-        fields = {"done": "done", "refused": "refused", **fields}
+        """Sync the drop folder, with `done` and `rejected` as folders unless the fields say otherwise."""
+        fields = {"done": "done", "rejected": "rejected", **fields}
         report = sync_files(self.engine, self.pool.read, self.configure(**fields))
         assert_derived(self.engine)
         assert rows(self.engine, "SELECT * FROM moves") == []

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.definitions.definition import Definition
-from pipeline.ingest.plan import Plan, plan
+from pipeline.ingest.plan import SyncPlan, plan
 from pipeline.ingest.register import (
     DefinitionFiles,
     Reader,
@@ -73,7 +73,7 @@ def sync_files(
     return single_report(sync_all(run, [item], CONFIG, accept_missing=accept_missing))
 
 
-def plan_files(engine: Engine, item: SyncItem) -> Plan:
+def plan_files(engine: Engine, item: SyncItem) -> SyncPlan:
     """Plan a sync of a definition."""
     return plan(engine, item, CONFIG, RunOptions(), SilentReporter())
 

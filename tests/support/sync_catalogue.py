@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue import tombstones
-from pipeline.ingest.plan import Plan
+from pipeline.ingest.plan import SyncPlan
 
 NAMES = "SELECT name FROM raster_sources ORDER BY name"
 COUNTS = """
@@ -21,6 +21,6 @@ def delete_source(engine: Engine, name: str) -> None:
         connection.execute(text("DELETE FROM raster_sources WHERE id = :id"), {"id": source_id})
 
 
-def nonzero_counts(plan: Plan) -> dict[str, int]:
+def nonzero_counts(plan: SyncPlan) -> dict[str, int]:
     """Return the counts of a plan that are not 0."""
     return {name: count for name, count in plan.counts.items() if count}

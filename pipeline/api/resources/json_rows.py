@@ -31,7 +31,7 @@ from sqlalchemy.types import NullType, TypeEngine
 from pipeline.api.links import API, Links
 from pipeline.api.resources.field import SqlLinks, json_object
 from pipeline.api.resources.resource import Resource
-from pipeline.api.selection import Selection
+from pipeline.api.selection import ListQuery
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.lookups import BoundTest, Test, split_list
 from pipeline.catalogue.select_rows import Entity, choose_page, row_statement, rows_of_page
@@ -55,7 +55,7 @@ SIGNED_IN = Caller(
 """A caller who signed in; their id and roles are parameters."""
 
 
-def list_query(resource: Resource, selection: Selection, caller: Caller) -> NumberedQuery:
+def list_query(resource: Resource, selection: ListQuery, caller: Caller) -> NumberedQuery:
     """Return the statement that selects the number of all rows and a page as JSON text."""
     shape = shape_of(selection)
     ordering = ",".join(split_list(selection.ordering))
@@ -63,7 +63,7 @@ def list_query(resource: Resource, selection: Selection, caller: Caller) -> Numb
     return _compose_list(resource, shape, ordering, most, caller.logged_in)
 
 
-def shape_of(selection: Selection) -> Shape:
+def shape_of(selection: ListQuery) -> Shape:
     """Return the shape of the filters, on which the text of a statement depends."""
     return tuple((field.name, bound.test, len(bound.values)) for field, bound in selection.tests)
 
@@ -153,7 +153,7 @@ def caller_values(caller: Caller) -> dict[str, Any]:
     }
 
 
-def list_values(selection: Selection) -> Mapping[str, Any]:
+def list_values(selection: ListQuery) -> Mapping[str, Any]:
     """Return the parameters of a list, without the shared ones."""
     return {
         **filter_values(selection),
@@ -162,7 +162,7 @@ def list_values(selection: Selection) -> Mapping[str, Any]:
     }
 
 
-def filter_values(selection: Selection) -> dict[str, Any]:
+def filter_values(selection: ListQuery) -> dict[str, Any]:
     """Return the parameters of the filters."""
     values = [value for _, bound in selection.tests for value in bound.values]
     return {f"value_{index}": value for index, value in enumerate(values)}

@@ -125,7 +125,7 @@ UPLOADS = Resource(
 
 def _show_warnings(row: Any, _: Links) -> Json:
     return [
-        {**warning, "message": hide_for_others(row, warning["message"])} for warning in row.notices
+        {**warning, "message": hide_for_others(row, warning["message"])} for warning in row.warnings
     ]
 
 

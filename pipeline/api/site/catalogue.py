@@ -17,10 +17,10 @@ from pipeline.api.problems import Problem, check_method
 from pipeline.api.query_help import warn_of_unknown
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import wants_html
-from pipeline.api.selection import Selection, parse_selection
+from pipeline.api.selection import ListQuery, parse_selection
 from pipeline.api.site.filter_bar import make_filter_bar
 from pipeline.api.site.formats import NO_TIME, show_period
-from pipeline.api.site.outlines import Extent, Outline, draw_outline, extent_of, join_extents
+from pipeline.api.site.outlines import PageBox, SvgBox, draw_outline, extent_of, join_extents
 from pipeline.api.site.site_page import DELETED, SitePage, changed_query, page_links, shown_rows
 from pipeline.api.views.list_detail import ReadList, select_page
 from pipeline.api.views.root import Home
@@ -33,7 +33,7 @@ COLUMNS = (
     ("name", "Name"),
     (None, "Organisation"),
     (None, "Kind"),
-    (None, "Extent"),
+    (None, "PageBox"),
     (None, "Pixel"),
     (None, "Type"),
     ("first_value_timestamp", "Times"),
@@ -48,7 +48,7 @@ class Row:
     """A raster source, and its outline within the extent of the page."""
 
     source: Any
-    outline: Outline | None
+    outline: SvgBox | None
 
     @property
     def times(self) -> Markup:
@@ -144,7 +144,7 @@ class Catalogue(SitePage):
                     f"{API}/rastersources/{changed_query(query, format=format)}",
                 )
 
-    async def find_extent(self, call: Call, selection: Selection) -> Extent | None:
+    async def find_extent(self, call: Call, selection: ListQuery) -> PageBox | None:
         """Return the bounds of the first sources that the filters find; None for costly filters."""
         if costly_in(call.query, ENTITY.filters):
             return None

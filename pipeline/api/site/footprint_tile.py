@@ -24,7 +24,7 @@ from pipeline.api.resources.json_rows import (
 )
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import json_response, problem_answer
-from pipeline.api.selection import Selection, parse_selection
+from pipeline.api.selection import ListQuery, parse_selection
 from pipeline.catalogue.footprints import Box, tile_box, tile_statement
 from pipeline.catalogue.map_tiles import find_tile
 from pipeline.database.queries import NumberedQuery
@@ -92,7 +92,7 @@ def tile_query(shape: Shape, logged_in: bool) -> NumberedQuery:
 
 
 async def read_plainly(
-    call: Call, selection: Selection, box: dict[str, Any], read_rows: ReadRows
+    call: Call, selection: ListQuery, box: dict[str, Any], read_rows: ReadRows
 ) -> bytes:
     """Return the tile by a statement that is composed for this request."""
     around = func.ST_GeomFromEWKT(box.pop("around"))

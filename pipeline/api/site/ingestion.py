@@ -297,7 +297,7 @@ def sort_warnings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
 
 def warned_file(row: Row[Any], code: str) -> dict[str, Any]:
     """Return a file with the messages of one of its warnings."""
-    messages = [warning["message"] for warning in row.notices if warning["code"] == code]
+    messages = [warning["message"] for warning in row.warnings if warning["code"] == code]
     if not row.full_detail:
         messages = [hide_folders(message, row.full_uri, row.name) for message in messages]
     uri = row.full_uri if row.full_detail else None

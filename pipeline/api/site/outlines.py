@@ -12,7 +12,7 @@ LEAST = 2.5
 
 
 @dataclass(frozen=True)
-class Extent:
+class PageBox:
     """A box in WGS 84 degrees; east may lie beyond 180."""
 
     west: float
@@ -22,7 +22,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Outline:
+class SvgBox:
     """A box in SVG units; the origin is the upper left corner of the picture."""
 
     x: float
@@ -31,20 +31,20 @@ class Outline:
     height: float
 
 
-def extent_of(row: Any) -> Extent | None:
+def extent_of(row: Any) -> PageBox | None:
     """Return the extent of a raster source; None if it has no files."""
     if row.west is None:
         return None
     east = row.east if row.west <= row.east else row.east + 360
-    return Extent(row.west, row.south, east, row.north)
+    return PageBox(row.west, row.south, east, row.north)
 
 
-def join_extents(extents: Iterable[Extent | None]) -> Extent | None:
+def join_extents(extents: Iterable[PageBox | None]) -> PageBox | None:
     """Return the bounds of several extents; None if there are none."""
     present = [extent for extent in extents if extent]
     if not present:
         return None
-    return Extent(
+    return PageBox(
         min(extent.west for extent in present),
         min(extent.south for extent in present),
         max(extent.east for extent in present),
@@ -52,7 +52,7 @@ def join_extents(extents: Iterable[Extent | None]) -> Extent | None:
     )
 
 
-def draw_outline(extent: Extent, frame: Extent) -> Outline:
+def draw_outline(extent: PageBox, frame: PageBox) -> SvgBox:
     """Return the box of an extent in the picture of a frame; the frame is centred and keeps its aspect ratio."""
     stretch = cos(radians((frame.south + frame.north) / 2)) or 1e-6
     wide, high = (frame.east - frame.west) * stretch, frame.north - frame.south
@@ -65,4 +65,4 @@ def draw_outline(extent: Extent, frame: Extent) -> Outline:
     x = left + (extent.west - frame.west) * stretch * scale
     y = top + (frame.north - extent.north) * scale
     x, y = min(x, WIDTH - width), min(y, HEIGHT - height)
-    return Outline(*(round(number, 2) for number in (x, y, width, height)))
+    return SvgBox(*(round(number, 2) for number in (x, y, width, height)))

@@ -18,7 +18,7 @@ from pipeline.api.endpoint import Call, View
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method
 from pipeline.api.query_string import parse_query
-from pipeline.api.selection import Selection
+from pipeline.api.selection import ListQuery
 from pipeline.catalogue.access import ANONYMOUS, Caller
 
 
@@ -121,13 +121,13 @@ def changed_query(query: Mapping[str, str], **changes: Any) -> str:
     return f"?{urlencode(parameters)}" if parameters else ""
 
 
-def shown_rows(selection: Selection, count: int) -> str:
+def shown_rows(selection: ListQuery, count: int) -> str:
     """Return the range of rows on the page, such as 26–50."""
     first = selection.paging.offset + 1
     return f"{first:,}–{selection.paging.offset + count:,}" if count else "0"
 
 
-def page_links(query: Mapping[str, str], selection: Selection, total: int) -> tuple[str, str]:
+def page_links(query: Mapping[str, str], selection: ListQuery, total: int) -> tuple[str, str]:
     """Return the query strings of the previous and the next page; empty if there is no such page."""
     before, after = selection.paging.previous(), selection.paging.next(total)
     return (

@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 720.0, 40.0
 
 
 @dataclass(frozen=True)
-class Part:
+class TimeBarPart:
     """A part of the time that has steps, as a rectangle of the picture in SVG units."""
 
     x: float
@@ -30,7 +30,7 @@ class TimeBar:
 
     first: datetime
     last: datetime
-    parts: Sequence[Part]
+    parts: Sequence[TimeBarPart]
     steps: int
 
 
@@ -61,7 +61,7 @@ def make_time_bar(division: Division, last: datetime, counted: Iterable[Any]) ->
     return TimeBar(division.first, last, parts, sum(steps for _, steps in rows))
 
 
-def _part(index: int, width: float, steps: int, share: float) -> Part:
+def _part(index: int, width: float, steps: int, share: float) -> TimeBarPart:
     height = round(8 + share * (HEIGHT - 8), 1)
     x, room = round(index * width, 2), min(1.5, width / 6)
-    return Part(x, round(HEIGHT - height, 1), round(width - room, 2), height, steps)
+    return TimeBarPart(x, round(HEIGHT - height, 1), round(width - room, 2), height, steps)

@@ -31,7 +31,7 @@ from pipeline.api.stac.search import (
     item_number,
     parse_search,
 )
-from pipeline.api.stac.statements import Shape, page_query
+from pipeline.api.stac.statements import StatementForm, page_query
 from pipeline.catalogue.access import readable
 from pipeline.catalogue.features import bounds_of_sources
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -77,14 +77,14 @@ class FeatureEndpoint(Endpoint):
         if unknown and not self.root.is_stac:
             raise Problem(400, f"The parameter {unknown[0]:.100} is unknown.")
 
-    def shape(self, call: Call, written: str, **conditions: Any) -> Shape:
-        """Return the shape of a request before its parameters are parsed."""
+    def form(self, call: Call, written: str, **conditions: Any) -> StatementForm:
+        """Return the form of a request before its parameters are parsed."""
         publishes = bool(self.api.config.asset_urls)
-        return Shape(written, call.caller.logged_in, publishes=publishes, **conditions)
+        return StatementForm(written, call.caller.logged_in, publishes=publishes, **conditions)
 
-    def search(self, parameters: Mapping[str, Any], shape: Shape) -> Search:
+    def search(self, parameters: Mapping[str, Any], form: StatementForm) -> Search:
         """Parse the parameters of a request; raise Problem 400."""
-        return parse_search(parameters, shape, strict=not self.root.is_stac)
+        return parse_search(parameters, form, strict=not self.root.is_stac)
 
     def shown(self, call: Call, data: Any) -> Answer:
         """Return the data in their media type, or as plain objects for a page."""
@@ -95,7 +95,7 @@ class FeatureEndpoint(Endpoint):
 
     async def find(self, call: Call, search: Search) -> FeaturePage:
         """Return a page of the features that a search finds."""
-        query = page_query(search.shape)
+        query = page_query(search.form)
         values = {
             **shared_values(replace(call.links, format=None), call.caller),
             "root": self.root.url(call),
@@ -113,11 +113,11 @@ class FeatureEndpoint(Endpoint):
             written = orjson.dumps(chosen).decode()
         return FeaturePage(matched, written, returned, encode_token(last) if last else None)
 
-    async def find_one(self, call: Call, shape: Shape, **values: Any) -> orjson.Fragment:
+    async def find_one(self, call: Call, form: StatementForm, **values: Any) -> orjson.Fragment:
         """Return the JSON of one feature; raise Problem 404 if the caller may not read it."""
-        page = await self.find(call, Search(shape, values, 1))
+        page = await self.find(call, Search(form, values, 1))
         if not page.returned:
-            raise not_found("Item" if shape.written == "item" else "Collection")
+            raise not_found("Item" if form.written == "item" else "Collection")
         return orjson.Fragment(page.text[1:-1])
 
     async def check_collection(self, call: Call, uuid: UUID) -> None:
@@ -245,7 +245,7 @@ class CollectionList(FeatureEndpoint):
         """Return a page of collections."""
         self.check_parameters(call)
         parameters = {"limit": self.default_limit, **body_of_query(call.query)}
-        search = self.search(parameters, self.shape(call, "collection"))
+        search = self.search(parameters, self.form(call, "collection"))
         page = await self.find(call, search)
         text = page.text
         links = self.page_links(call, search, page, JSON_TYPE)
@@ -281,8 +281,8 @@ class OneCollection(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the collection."""
         self.check_parameters(call)
-        shape = self.shape(call, "collection", collections=1)
-        collection = await self.find_one(call, shape, collections=[call.uuid("Collection")])
+        form = self.form(call, "collection", collections=1)
+        collection = await self.find_one(call, form, collections=[call.uuid("Collection")])
         return self.shown(call, collection)
 
 
@@ -302,7 +302,7 @@ class Items(FeatureEndpoint):
         """Return a page of items."""
         uuid = call.uuid("Collection")
         self.check_parameters(call)
-        search = self.search(body_of_query(call.query), self.shape(call, "item", collections=1))
+        search = self.search(body_of_query(call.query), self.form(call, "item", collections=1))
         search = replace(search, values={**search.values, "collections": [uuid]})
         page = await self.find(call, search)
         if not page.returned:
@@ -331,8 +331,8 @@ class Item(FeatureEndpoint):
         number = item_number(call.request.path_params["item"])
         if number is None:
             raise not_found("Item")
-        shape = self.shape(call, "item", collections=1, ids=True)
-        return await self.find_one(call, shape, collections=[call.uuid("Item")], ids=[number])
+        form = self.form(call, "item", collections=1, ids=True)
+        return await self.find_one(call, form, collections=[call.uuid("Item")], ids=[number])
 
 
 class ItemSearch(FeatureEndpoint):
@@ -361,7 +361,7 @@ class ItemSearch(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return a page of items."""
         self.check_parameters(call)
-        search = self.search(body_of_query(call.query), self.shape(call, "item"))
+        search = self.search(body_of_query(call.query), self.form(call, "item"))
         page = await self.find(call, search)
         return self.shown(
             call, feature_collection(page, self.page_links(call, search, page, GEOJSON))
@@ -371,7 +371,7 @@ class ItemSearch(FeatureEndpoint):
         """Return a page of items."""
         config = replace(call.api.config, body_bytes=min(SEARCH_BYTES, call.api.config.body_bytes))
         parameters = await read_object(replace(call.body, config=config))
-        search = self.search(parameters, self.shape(call, "item"))
+        search = self.search(parameters, self.form(call, "item"))
         page = await self.find(call, search)
         links = [self.root.link(call, "root", "", JSON_TYPE)]
         remaining = {
@@ -414,7 +414,7 @@ class SourceItems(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return a page of raster sources."""
         self.check_parameters(call)
-        search = self.search(body_of_query(call.query), self.shape(call, "source"))
+        search = self.search(body_of_query(call.query), self.form(call, "source"))
         page = await self.find(call, search)
         return self.shown_page(call, search, page, SOURCES_ID)
 
@@ -433,8 +433,8 @@ class SourceItem(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the feature."""
         self.check_parameters(call)
-        shape = self.shape(call, "source", collections=1)
-        return self.shown(call, await self.find_one(call, shape, collections=[source_uuid(call)]))
+        form = self.form(call, "source", collections=1)
+        return self.shown(call, await self.find_one(call, form, collections=[source_uuid(call)]))
 
 
 def source_uuid(call: Call) -> UUID:

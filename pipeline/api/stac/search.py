@@ -13,8 +13,8 @@ import orjson
 import shapely
 
 from pipeline.api.problems import invalid
-from pipeline.api.stac.statements import Order, Shape, most_rows
-from pipeline.catalogue.cql2 import SIMPLE_POINTS, Filter, Kind, box_shape, read_filter
+from pipeline.api.stac.statements import Order, StatementForm, most_rows
+from pipeline.catalogue.cql2 import SIMPLE_POINTS, Cql2Filter, Kind, box_shape, read_filter
 from pipeline.catalogue.cql2_text import parse_text
 from pipeline.catalogue.features import Features
 from pipeline.catalogue.lookups import BadValue, escape_like, parse_timestamp, parse_uuid
@@ -47,7 +47,7 @@ class Fields:
 class Search:
     """A parsed search."""
 
-    shape: Shape
+    form: StatementForm
     values: Mapping[str, Any]
     limit: int
     offset: int = 0
@@ -60,16 +60,16 @@ class Search:
     @property
     def is_first(self) -> bool:
         """Whether it selects the first page."""
-        return self.shape.after is None and not self.offset
+        return self.form.after is None and not self.offset
 
 
-def parse_search(parameters: Mapping[str, Any], shape: Shape, *, strict: bool) -> Search:
+def parse_search(parameters: Mapping[str, Any], form: StatementForm, *, strict: bool) -> Search:
     """Parse the parameters of a search; raise Problem 400 that names each bad one.
 
-    The values have the types of a JSON body. `shape` has the kind of the features. With `strict`, a filter on a
+    The values have the types of a JSON body. `form` has the kind of the features. With `strict`, a filter on a
     property that no feature has is rejected. Otherwise the value of such a property is null in every feature.
     """
-    reader = _Reader(parameters, shape, is_strict=strict)
+    reader = _Reader(parameters, form, is_strict=strict)
     search = reader.read()
     if reader.errors:
         raise invalid(reader.errors)
@@ -79,8 +79,10 @@ def parse_search(parameters: Mapping[str, Any], shape: Shape, *, strict: bool) -
 class _Reader:
     """Reads the parameters of one request."""
 
-    def __init__(self, parameters: Mapping[str, Any], shape: Shape, *, is_strict: bool) -> None:
-        self.parameters, self.shape, self.is_strict = parameters, shape, is_strict
+    def __init__(
+        self, parameters: Mapping[str, Any], form: StatementForm, *, is_strict: bool
+    ) -> None:
+        self.parameters, self.form, self.is_strict = parameters, form, is_strict
         self.values: dict[str, Any] = {}
         self.errors: dict[str, list[str]] = {}
         self.costly: dict[str, str] = {}
@@ -89,7 +91,7 @@ class _Reader:
 
     @property
     def features(self) -> Features:
-        return self.shape.features
+        return self.form.features
 
     def take(self, name: str, parse: Callable[[Any], Value], default: Value) -> Value:
         """Return the value of a parameter, or the default where it is absent or empty."""
@@ -116,24 +118,23 @@ class _Reader:
         self.take("filter-crs", _check_crs, None)
         no_order: tuple[Order, ...] = ()
         orders = self.take("sortby", self.read_orders, no_order)
-        shape = replace(
-            self.shape,
-            collections=self.shape.collections
-            or self.take("collections", self.read_collections, 0),
+        form = replace(
+            self.form,
+            collections=self.form.collections or self.take("collections", self.read_collections, 0),
             ids=self.take("ids", self.read_ids, False),
-            shapes=self.read_place(),
+            geometries=self.read_place(),
             time=self.take("datetime", self.read_time, False),
             words=self.take("q", self.read_words, 0),
             filters=filters,
             orders=orders,
             most=most_rows(limit, offset),
         )
-        after = self.take("token", lambda value: self.read_token(value, shape), None)
-        if not (shape.collections or shape.ids or shape.shapes):
+        after = self.take("token", lambda value: self.read_token(value, form), None)
+        if not (form.collections or form.ids or form.geometries):
             self.costly |= dict.fromkeys(self.slow, "add collections or bbox")
         fields = read_fields_of(self.parameters, self.errors)
-        shape = replace(shape, after=after)
-        return Search(shape, self.values, limit, offset, page, fields, self.costly)
+        form = replace(form, after=after)
+        return Search(form, self.values, limit, offset, page, fields, self.costly)
 
     def read_collections(self, value: Any) -> int:
         """Filter by collections; return 1 for one of them, 2 for several. A text that is not a uuid matches none."""
@@ -143,7 +144,7 @@ class _Reader:
 
     def read_ids(self, value: Any) -> bool:
         """Filter by ids; a text that is not an id matches no feature."""
-        if self.shape.written == "item":
+        if self.form.written == "item":
             self.values["ids"] = [
                 item_id for text in _texts(value) if (item_id := item_number(text)) is not None
             ]
@@ -151,17 +152,17 @@ class _Reader:
         raise BadValue("Is for items only; search for collections with a filter on id.")
 
     def read_place(self) -> int:
-        """Filter by a box or a geometry; return the number of shapes of which a feature must intersect one."""
-        shape = self.take("bbox", box_shape, None)
-        if shape is not None and self.parameters.get("intersects"):
+        """Filter by a box or a geometry. Return the number of geometries; a feature must intersect at least one."""
+        geometry = self.take("bbox", box_shape, None)
+        if geometry is not None and self.parameters.get("intersects"):
             self.errors["intersects"] = ["Give bbox or intersects, not both."]
-        shape = self.take("intersects", _geometry, shape)
-        if shape is None:
+        geometry = self.take("intersects", _geometry, geometry)
+        if geometry is None:
             return 0
-        if shapely.get_num_coordinates(shape) > SIMPLE_POINTS:
+        if shapely.get_num_coordinates(geometry) > SIMPLE_POINTS:
             self.costly["intersects"] = "simplify the geometry"
-        texts = shifted_shapes(shape)
-        self.values |= {f"shape_{index}": text for index, text in enumerate(texts)}
+        texts = shifted_shapes(geometry)
+        self.values |= {f"geometry_{index}": text for index, text in enumerate(texts)}
         return len(texts)
 
     def read_time(self, value: Any) -> bool:
@@ -171,7 +172,7 @@ class _Reader:
         return True
 
     def read_words(self, value: Any) -> int:
-        """Filter by words, of which the texts of a feature must have one; return the number of words."""
+        """Filter by words; a feature matches if its texts contain one of them. Return the number of words."""
         words = [text.strip() for text in _texts(value)]
         if self.features.slow:
             self.slow.add("q")
@@ -209,7 +210,7 @@ class _Reader:
             1,
         )
 
-    def keep_filter(self, filter: Filter, parameter: str, number: int) -> tuple[Any, ...]:
+    def keep_filter(self, filter: Cql2Filter, parameter: str, number: int) -> tuple[Any, ...]:
         """Store the values of a filter and return its shape, with the number that the names of its values contain."""
         self.values |= {
             f"filter_{number}_{place}": value for place, value in enumerate(filter.values)
@@ -240,12 +241,12 @@ class _Reader:
             raise BadValue(f"{name:.100} is not sortable; see the list of sortables.")
         return Order(name, value.get("direction") == "desc")
 
-    def read_token(self, value: Any, shape: Shape) -> tuple[bool, ...]:
+    def read_token(self, value: Any, form: StatementForm) -> tuple[bool, ...]:
         """Return for each key of the order whether the last feature of the previous page has no value."""
         if self.parameters.get("page"):
             raise BadValue("Give token or page, not both.")
         keys = decode_token(value)
-        if len(keys) != len(shape.orders) + 1 or item_number(keys[-1] or "") is None:
+        if len(keys) != len(form.orders) + 1 or item_number(keys[-1] or "") is None:
             raise BadValue("The token belongs to another order; start at the first page.")
         self.values |= {f"after_{index}": key for index, key in enumerate(keys)}
         return tuple(key is None for key in keys)

@@ -1,7 +1,7 @@
 """Composes the statements of STAC and OGC API: a page of features as JSON, their number, and the key of the next page.
 
-The text of a statement depends only on the `Shape` of a request, and is composed once for each shape. The values of the
-request are its parameters.
+The text of a statement depends only on the `StatementForm` of a request, and is composed once for each form.
+The values of the request are its parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ SQL_TYPES: Mapping[Kind, tuple[str, TypeEngine[Any]]] = {
     Kind.GEOMETRY: ("text::geometry", Text()),
 }
 FEATURES = {"item": ITEMS, "collection": COLLECTIONS, "source": COLLECTIONS}
-"""What is written -> the features that are found."""
+"""Form of the features (`StatementForm.written`) -> the features to search."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Shape:
+class StatementForm:
     """What the text of a statement depends on."""
 
     written: str
@@ -84,7 +84,7 @@ class Shape:
     collections: int = 0
     """0: all raster sources; 1: one raster source; 2: several."""
     ids: bool = False
-    shapes: int = 0
+    geometries: int = 0
     time: bool = False
     words: int = 0
     filters: tuple[tuple[int, Node], ...] = ()
@@ -103,7 +103,7 @@ class Shape:
     @property
     def is_filtered(self) -> bool:
         """Whether a filter other than the collection is active."""
-        return bool(self.ids or self.shapes or self.time or self.words or self.filters)
+        return bool(self.ids or self.geometries or self.time or self.words or self.filters)
 
 
 def value(name: str, kind: Kind) -> ColumnElement[Any]:
@@ -134,20 +134,20 @@ class Key:
 
 
 @lru_cache(maxsize=512)
-def page_query(shape: Shape) -> NumberedQuery:
+def page_query(form: StatementForm) -> NumberedQuery:
     """Return the statement for the number of all features, a page as JSON, its length, and the keys of its end.
 
     The keys are null on the last page.
     """
-    features, caller = shape.features, stand_in(shape.logged_in)
-    keys = order_keys(shape)
+    features, caller = form.features, stand_in(form.logged_in)
+    keys = order_keys(form)
     columns: list[ColumnElement[Any]] = [
         key.column.label(f"key_{number}") for number, key in enumerate(keys)
     ]
-    visible, own = readable(raster_sources, caller), own_conditions(shape)
-    where = [visible, *own, *filter_conditions(shape, visible)]
+    visible, own = readable(raster_sources, caller), own_conditions(form)
+    where = [visible, *own, *filter_conditions(form, visible)]
     matches = select(features.table.c.id, *columns).select_from(features.rows).where(*where)
-    if shape.is_filtered:
+    if form.is_filtered:
         matching = matches.cte("matching")
         total: ColumnElement[int] = select(func.count()).select_from(matching).scalar_subquery()
         columns = [matching.c[f"key_{number}"] for number in range(len(keys))]
@@ -155,11 +155,11 @@ def page_query(shape: Shape) -> NumberedQuery:
     else:
         total = features.count(caller, own)
         columns = [key.column for key in keys]
-    ordered = matches.where(*after(shape, keys, columns)).order_by(*in_order(keys, columns))
-    page = page_of(ordered, keys, shape.most)
+    ordered = matches.where(*after(form, keys, columns)).order_by(*in_order(keys, columns))
+    page = page_of(ordered, keys, form.most)
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
     chosen = select(page).where(page.c.place <= limit + offset).subquery("chosen")
-    text, joined = WRITERS[shape.written](shape, caller, chosen)
+    text, joined = WRITERS[form.written](form, caller, chosen)
     texts = func.string_agg(text, aggregate_order_by(literal_column("','"), chosen.c.place))
     written = select(func.concat("[", texts, "]")).select_from(joined).scalar_subquery()
     length = select(func.count()).select_from(chosen).scalar_subquery()
@@ -184,11 +184,11 @@ def page_of(ordered: Select[Any], keys: Sequence[Key], most: int) -> CTE:
     return select(first, place).order_by(*order).limit(limit + 1).offset(offset).cte("page")
 
 
-def order_keys(shape: Shape) -> list[Key]:
+def order_keys(form: StatementForm) -> list[Key]:
     """Return the keys of the order; the last is the id, so that the order is total."""
-    identity, keys = shape.features.table.c.id, []
-    for order in shape.orders:
-        queryable = shape.features.queryables[order.name]
+    identity, keys = form.features.table.c.id, []
+    for order in form.orders:
+        queryable = form.features.queryables[order.name]
         column = queryable.column if queryable.order is None else queryable.order
         sql_type = "bigint" if column is identity else SQL_TYPES[queryable.kind][0]
         keys.append(Key(column, sql_type, order.descending, queryable.is_required))
@@ -203,14 +203,14 @@ def in_order(
 
 
 def after(
-    shape: Shape, keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
+    form: StatementForm, keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
 ) -> list[ColumnElement[bool]]:
     """Return the conditions for features after the last one of the previous page."""
-    if shape.after is None:
+    if form.after is None:
         return []
     same: list[ColumnElement[bool]] = []
     choices, bounds = [], []
-    for index, (key, column, is_null) in enumerate(zip(keys, columns, shape.after, strict=True)):
+    for index, (key, column, is_null) in enumerate(zip(keys, columns, form.after, strict=True)):
         last = literal_column(f"%(after_{index})s::{key.sql_type}", column.type)
         if not is_null:
             choices.append(and_(*same, key.follows(column, last)))
@@ -220,33 +220,37 @@ def after(
     return [*bounds, or_(false(), *choices)]
 
 
-def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
+def own_conditions(form: StatementForm) -> list[ColumnElement[bool]]:
     """Return the conditions on the raster source; PostgreSQL reads the files of a single one in order of an index."""
     uuids = literal_column("(%(collections)s::uuid[])", ARRAY(Uuid()))
-    if shape.collections == 1:
+    if form.collections == 1:
         source = raster_sources.alias("named_source")
         source_id = select(source.c.id).where(source.c.uuid == uuids[1])
         return [raster_sources.c.id == source_id.scalar_subquery()]
-    return [raster_sources.c.uuid == any_(uuids)] if shape.collections else []
+    return [raster_sources.c.uuid == any_(uuids)] if form.collections else []
 
 
-def filter_conditions(shape: Shape, visible: ColumnElement[bool]) -> list[ColumnElement[bool]]:
+def filter_conditions(
+    form: StatementForm, visible: ColumnElement[bool]
+) -> list[ColumnElement[bool]]:
     """Return the conditions on features. An error in one must not reveal features that are not visible."""
-    features, conditions = shape.features, []
-    if shape.ids:
+    features, conditions = form.features, []
+    if form.ids:
         conditions.append(features.table.c.id == any_(literal_column("%(ids)s::bigint[]")))
-    if shape.shapes:
-        shapes = [value(f"shape_{number}", Kind.GEOMETRY) for number in range(shape.shapes)]
-        conditions.append(intersects(features, shapes))
-    if shape.time:
+    if form.geometries:
+        geometries = [
+            value(f"geometry_{number}", Kind.GEOMETRY) for number in range(form.geometries)
+        ]
+        conditions.append(intersects(features, geometries))
+    if form.time:
         conditions.append(
             within_time(features, value("start_time", Kind.TIME), value("end_time", Kind.TIME))
         )
-    if shape.words:
+    if form.words:
         conditions.append(
-            features.mentions(literal_column("(%(words)s::text[])", ARRAY(Text())), shape.words)
+            features.mentions(literal_column("(%(words)s::text[])", ARRAY(Text())), form.words)
         )
-    for number, tree in shape.filters:
+    for number, tree in form.filters:
         for part in tree.parts if tree.op == "and" else (tree,):
             test = condition(part, features.columns, filter_values(number))
             conditions.append(case((visible, test)) if can_fail(part) else test)
@@ -261,12 +265,12 @@ def filter_values(number: int) -> Any:
 ROOT, API_URL = (literal_column(f"%({name})s::text", Text()) for name in ("root", "api"))
 
 
-def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
+def write_item(form: StatementForm, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of an item, and the tables that it comes from."""
     prefixes, urls = (
         literal_column(f"%({name})s::text[]", Text()) for name in ("prefixes", "urls")
     )
-    file_names = named_file(caller, (prefixes, urls) if shape.publishes else None)
+    file_names = named_file(caller, (prefixes, urls) if form.publishes else None)
     rows = ITEMS.rows.join(chosen, chosen.c.id == raster_files.c.id).join(
         file_names, literal_column("true")
     )
@@ -277,7 +281,7 @@ def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement
     return text, rows
 
 
-def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
+def write_collection(_: StatementForm, __: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of a collection, and the tables that it comes from."""
     text = func.stac_collection(
         raster_sources.table_valued(), organisations.c.name, TIMELESS, ROOT, API_URL
@@ -285,7 +289,7 @@ def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[s
     return cast(text, Text), COLLECTIONS.rows.join(chosen, chosen.c.id == raster_sources.c.id)
 
 
-def write_source(_: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
+def write_source(_: StatementForm, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of a raster source as a feature, and the tables; its properties are the row of the list."""
     listed = shown_rows(RASTER_SOURCES.entity, caller).add_columns(raster_sources.c.extent)
     rows = listed.subquery("shown")  # feature_members reads this name

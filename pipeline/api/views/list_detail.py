@@ -15,7 +15,7 @@ from pipeline.api.resources.field import represent
 from pipeline.api.resources.json_rows import detail_query, list_query, list_values, shared_values
 from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer, Question
-from pipeline.api.selection import Selection, ordering_parameter, parse_selection
+from pipeline.api.selection import ListQuery, ordering_parameter, parse_selection
 from pipeline.api.views.write import change, create, remove
 from pipeline.catalogue.select_rows import Entity, count_statement, page_statement
 
@@ -119,7 +119,7 @@ async def read_list(
 
 
 async def select_page(
-    call: Call, entity: Entity, selection: Selection, within: Sequence[ColumnElement[bool]] = ()
+    call: Call, entity: Entity, selection: ListQuery, within: Sequence[ColumnElement[bool]] = ()
 ) -> tuple[Sequence[Any], int]:
     """Return the rows of a page, and the number of rows on all pages; costly filters have a time limit."""
     read = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
@@ -129,7 +129,7 @@ async def select_page(
 
 
 async def read_json_page(
-    call: Call, resource: Resource, selection: Selection
+    call: Call, resource: Resource, selection: ListQuery
 ) -> tuple[int, orjson.Fragment]:
     """Return the number of rows on all pages, and the rows of a page as JSON."""
     query = list_query(resource, selection, call.caller)
@@ -151,7 +151,7 @@ async def read_json_row(call: Call, resource: Resource) -> orjson.Fragment:
 async def read_page(
     call: Call,
     entity: Entity,
-    selection: Selection,
+    selection: ListQuery,
     conditions: Sequence[ColumnElement[bool]],
     read_rows: ReadRows,
 ) -> tuple[Sequence[Any], int]:

@@ -25,7 +25,12 @@ from pipeline.api.media_types import body_content
 from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
-from pipeline.api.receive_upload import DryRunReservation, Reservation, given_up, storage_problem
+from pipeline.api.receive_upload import (
+    DryRunReservation,
+    Reservation,
+    file_was_deleted,
+    storage_problem,
+)
 from pipeline.api.resources.field import INTEGER, LINK, STRING, Field, Json, nullable, object_schema
 from pipeline.api.resources.field import UUID as UUID_SCHEMA
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
@@ -160,8 +165,8 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
 
     Raises Problem or TransientError.
     """
-    judge, store = call.api.config.try_upload, await call.api.receiver.open()
-    if judge is None:
+    dry_run, store = call.api.config.dry_run_upload, await call.api.receiver.open()
+    if dry_run is None:
         raise unavailable("This server cannot read files, so it has no dry runs of uploads.")
     folder = store.folder if isinstance(store, FolderUploadStore) else None
     shared = (call.api.receiver, call.api.database, call.api.config, store, source)
@@ -173,7 +178,7 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
         await asyncio.to_thread(upload.commit)
         judged = DryRunUpload(upload.stored(), source.id, source.temporal, **sent)
         async with call.api.dry_runs.reader(source.organisation_id, call.request):
-            replaced = await asyncio.to_thread(judge, judged)
+            replaced = await asyncio.to_thread(dry_run, judged)
     except RasterError as error:
         raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
     finally:
@@ -257,7 +262,7 @@ async def record(call: Call, values: dict[str, Any], connection: AsyncConnection
     received = {"uri": values["uri"], "receiver": call.api.receiver.number}
     ended = await connection.execute(upload_files.QUERIES["end_receiving"], received)
     if ended.one_or_none() is None:
-        raise given_up()
+        raise file_was_deleted()
     check_quota(values["size"], await lock_bytes_left(source.organisation_id, connection))
     task = (await connection.execute(QUERIES["insert_task"])).one()
     owner = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}

@@ -70,16 +70,16 @@ async def send_all(call: Call, chosen: ListFormat) -> Answer:
             "A list in this format needs HTTP/1.1, so that the client notices when the connection breaks. "
             "Configure the proxy for it, such as nginx with proxy_http_version 1.1.",
         )
-    parts = await unless_client_leaves(call.request, begin(call, chosen))
+    parts = await cancel_on_disconnect(call.request, begin(call, chosen))
     headers = {"Content-Disposition": f'attachment; filename="{chosen.filename}"'}
     return Answer(
         Stream(None, parts), 200, headers, media_type=chosen.media_type + chosen.parameters
     )
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of `work`; cancel it if the client closes the connection first."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_see_leave(request))
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_wait_for_disconnect(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -91,7 +91,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _see_leave(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

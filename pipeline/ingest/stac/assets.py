@@ -25,7 +25,7 @@ MOST_KINDS = 100
 
 
 @dataclass(frozen=True)
-class Choice:
+class AssetFilter:
     """The parts of a catalogue to import."""
 
     collections: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class Choice:
 
 
 @dataclass
-class Found:
+class AssetCounts:
     """Counts what was found in a catalogue so far."""
 
     items: int = 0
@@ -64,24 +64,24 @@ class Asset:
 
 
 def assets_of(
-    item: Document, base: str, title: str, choice: Choice, found: Found
+    item: Document, base: str, title: str, asset_filter: AssetFilter, counts: AssetCounts
 ) -> Iterator[Asset | Rejection]:
     """Yield the GeoTIFFs of an item; `base` is the URL of its document, `title` the title of its collection.
 
     An asset with an unusable URL yields a rejection.
     """
-    found.items += 1
+    counts.items += 1
     chosen = {}
     for name, asset in object_in(item, "assets").items():
-        if isinstance(asset, dict) and is_geotiff(name, asset, choice):
+        if isinstance(asset, dict) and is_geotiff(name, asset, asset_filter):
             chosen[name] = asset
         else:
-            found.add_other(name, text_in(asset, "type") if isinstance(asset, dict) else "")
-    found.without += not chosen
-    time = item_time(object_in(item, "properties")) if choice.item_times else None
+            counts.add_other(name, text_in(asset, "type") if isinstance(asset, dict) else "")
+    counts.without += not chosen
+    time = item_time(object_in(item, "properties")) if asset_filter.item_times else None
     collection = text_in(item, "collection")
     for name, asset in chosen.items():
-        found.geotiffs += 1
+        counts.geotiffs += 1
         shown = title if len(chosen) == 1 else f"{title} {printable(name)}"
         group = _key(collection, name) if collection else ""
         uri = resolve_link(base, asset["href"])
@@ -93,13 +93,13 @@ def assets_of(
             yield Asset(location, Stated(group, shown.strip()[:255] or printable(name)[:255], time))
 
 
-def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
+def is_geotiff(name: str, asset: Document, asset_filter: AssetFilter) -> bool:
     """Return whether an asset is a GeoTIFF to import, by its media type, or without one by the ending of its name."""
-    if choice.assets and name not in choice.assets:
+    if asset_filter.assets and name not in asset_filter.assets:
         return False
     roles = asset.get("roles")
     named = {role for role in roles if isinstance(role, str)} if isinstance(roles, list) else set()
-    if named & _OTHER_ROLES and "data" not in named and not choice.assets:
+    if named & _OTHER_ROLES and "data" not in named and not asset_filter.assets:
         return False
     media_type = text_in(asset, "type").partition(";")[0].strip().lower()
     if media_type in _NO_TYPE:

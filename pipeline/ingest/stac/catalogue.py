@@ -6,12 +6,12 @@ from concurrent.futures import Executor
 from urllib.parse import urlencode
 
 from pipeline.errors import NotSTAC, RasterError, Rejection
-from pipeline.ingest.stac.assets import Asset, Choice, Found, assets_of
+from pipeline.ingest.stac.assets import Asset, AssetCounts, AssetFilter, assets_of
 from pipeline.ingest.stac.documents import (
     Document,
     DocumentReader,
     Link,
-    Page,
+    LinkedDocument,
     object_in,
     objects_in,
     text_in,
@@ -29,7 +29,7 @@ MOST_EMPTY_PAGES = 1000
 MOST_EMPTY_DOCUMENTS = 100_000
 """Maximum number of successive documents without an item; a catalogue with more is assumed to be endless."""
 _TITLES = 1000
-Step = Page | Asset | Rejection
+Step = LinkedDocument | Asset | Rejection
 Steps = Iterator[Step]
 
 
@@ -37,12 +37,16 @@ class CatalogueWalk:
     """Traverses one catalogue; no document is read twice, so that loops end."""
 
     def __init__(
-        self, first: Page, reader: DocumentReader, choice: Choice, threads: Executor
+        self,
+        first: LinkedDocument,
+        reader: DocumentReader,
+        asset_filter: AssetFilter,
+        threads: Executor,
     ) -> None:
-        self.found = Found()
+        self.counts = AssetCounts()
         self._first = first
         self._reader = reader
-        self._choice = choice
+        self._asset_filter = asset_filter
         self._threads = threads
         self._seen = {first.link.key}
         self._titles: OrderedDict[str, str] = OrderedDict()
@@ -57,7 +61,7 @@ class CatalogueWalk:
             step = next(pending[-1], None)
             if step is None:
                 pending.pop()
-            elif not isinstance(step, Page):
+            elif not isinstance(step, LinkedDocument):
                 yield step
             elif self._empty >= MOST_EMPTY_DOCUMENTS:
                 yield _reject(step.link, NotSTAC(f"{self._empty} documents before it hold no item"))
@@ -75,9 +79,9 @@ class CatalogueWalk:
             if isinstance(item, Rejection):
                 yield item
             else:
-                yield from self._item(Page(self._first.link, item), item)
+                yield from self._item(LinkedDocument(self._first.link, item), item)
 
-    def _steps(self, page: Page) -> Steps:
+    def _steps(self, page: LinkedDocument) -> Steps:
         """Yield the assets in a document, and the documents to which it links."""
         self._empty += 1
         document = page.document
@@ -95,7 +99,7 @@ class CatalogueWalk:
             case _:
                 yield _reject(page.link, NotSTAC("it is JSON, but not a STAC document"))
 
-    def _catalogue(self, page: Page) -> Steps:
+    def _catalogue(self, page: LinkedDocument) -> Steps:
         """Yield the items of an API through its search or its collections, or the links of a static catalogue."""
         if searches := page.links("search"):
             yield from self._read([self._search(page, searches)])
@@ -104,30 +108,30 @@ class CatalogueWalk:
         else:
             yield from self._linked(page)
 
-    def _collection(self, page: Page) -> Steps:
+    def _collection(self, page: LinkedDocument) -> Steps:
         name = text_in(page.document, "id")
         self._remember(name, text_in(page.document, "title") or name)
-        is_chosen = not self._choice.collections or name in self._choice.collections
+        is_chosen = not self._asset_filter.collections or name in self._asset_filter.collections
         if is_chosen and (lists := page.links("items")) and not page.links("item"):
             target = page.target(lists[0])
             yield from self._read([_with(target, limit=str(ITEMS_ON_A_PAGE))])
         else:
             yield from self._linked(page, items=is_chosen)
 
-    def _linked(self, page: Page, *, items: bool = True) -> Steps:
+    def _linked(self, page: LinkedDocument, *, items: bool = True) -> Steps:
         """Yield the items and catalogues to which a static catalogue links."""
         yield from self._read([page.target(link) for link in page.links("child")])
         if items:
             links = [page.target(link) for link in page.links("item")]
             yield from map_ahead(self._page, self._new(links), self._threads, ITEMS_AHEAD)
 
-    def _pages(self, page: Page, name: str) -> Steps:
+    def _pages(self, page: LinkedDocument, name: str) -> Steps:
         """Yield the content of a list, page after page, in a loop, so that the stack does not grow with each page."""
         empty = 0
         while True:
             inner = objects_in(page.document, name)
             for document in inner:
-                inside = Page(page.link, document)
+                inside = LinkedDocument(page.link, document)
                 if name == "features":
                     yield from self._item(inside, document)
                 else:
@@ -141,22 +145,22 @@ class CatalogueWalk:
             step = next(self._read(following), None)
             if isinstance(step, Rejection):
                 yield step
-            if not isinstance(step, Page):
+            if not isinstance(step, LinkedDocument):
                 return
             page = step
 
-    def _item(self, page: Page, item: Document) -> Iterator[Asset | Rejection]:
+    def _item(self, page: LinkedDocument, item: Document) -> Iterator[Asset | Rejection]:
         if kind_of(item) != "Feature" or not isinstance(item.get("assets"), dict):
             yield _reject(page.link, NotSTAC("a feature without assets is not a STAC item"))
             return
         self._empty = 0
         collection = text_in(item, "collection")
-        if self._choice.collections and collection not in self._choice.collections:
+        if self._asset_filter.collections and collection not in self._asset_filter.collections:
             return
         title = self._title(collection, page) if collection else ""
-        yield from assets_of(item, page.link.uri, title, self._choice, self.found)
+        yield from assets_of(item, page.link.uri, title, self._asset_filter, self.counts)
 
-    def _title(self, collection: str, page: Page) -> str:
+    def _title(self, collection: str, page: LinkedDocument) -> str:
         """Return the title of a collection, or its id if the collection cannot be read; read it if necessary."""
         if collection not in self._titles:
             title = collection
@@ -175,10 +179,10 @@ class CatalogueWalk:
         if len(self._titles) > _TITLES:
             self._titles.popitem(last=False)
 
-    def _search(self, page: Page, links: Sequence[Document]) -> Link:
+    def _search(self, page: LinkedDocument, links: Sequence[Document]) -> Link:
         """Return the link to a search for all items of an API, by GET if it supports that."""
         by_get = [link for link in links if str(link.get("method", "GET")).upper() == "GET"]
-        collections = sorted(self._choice.collections)
+        collections = sorted(self._asset_filter.collections)
         if by_get:
             wanted = {"collections": ",".join(collections)} if collections else {}
             return _with(page.target(by_get[0]), limit=str(ITEMS_ON_A_PAGE), **wanted)
@@ -195,7 +199,7 @@ class CatalogueWalk:
                 self._seen.add(link.key)
                 yield link
 
-    def _page(self, link: Link) -> Page | Rejection:
+    def _page(self, link: Link) -> LinkedDocument | Rejection:
         try:
             return self._reader.read(link)
         except RasterError as error:

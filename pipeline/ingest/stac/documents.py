@@ -33,7 +33,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Page:
+class LinkedDocument:
     """A document with its link."""
 
     link: Link
@@ -67,7 +67,7 @@ class DocumentReader:
         self._roots = AllowedRoots([*roots, home_of(start)])
         self._most = most
 
-    def read(self, link: Link) -> Page:
+    def read(self, link: Link) -> LinkedDocument:
         """Read a document. Raises a RasterError, including one for a document that is not a JSON object.
 
         Raises TransientError if a bucket does not answer.
@@ -80,9 +80,9 @@ class DocumentReader:
             raise NotSTAC(f"it is not JSON ({str(error)[:100]})") from error
         if not isinstance(document, dict):
             raise NotSTAC("it is JSON, but not an object")
-        return Page(Link(uri, link.body), document)
+        return LinkedDocument(Link(uri, link.body), document)
 
-    def read_first(self, link: Link) -> Page:
+    def read_first(self, link: Link) -> LinkedDocument:
         """Read the document that the user gave. Raises CatalogueError."""
         try:
             return self.read(link)

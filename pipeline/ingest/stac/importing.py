@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import open_comparison
-from pipeline.catalogue.definitions import tell_sources_apart
+from pipeline.catalogue.definitions import add_grid_to_names
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.sync_runs import SyncRun
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import ImportDefinition
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreachable
-from pipeline.ingest.plan import Plan
+from pipeline.ingest.plan import SyncPlan
 from pipeline.ingest.register import (
     ProgressReporter,
     RunContext,
@@ -29,9 +29,9 @@ from pipeline.ingest.register import (
     open_run,
     run_steps,
 )
-from pipeline.ingest.stac.assets import Asset, Choice, Found
+from pipeline.ingest.stac.assets import Asset, AssetCounts, AssetFilter
 from pipeline.ingest.stac.catalogue import CatalogueWalk, kind_of
-from pipeline.ingest.stac.documents import DocumentReader, Link, Page
+from pipeline.ingest.stac.documents import DocumentReader, Link, LinkedDocument
 from pipeline.storage import (
     EVERYWHERE,
     S3,
@@ -53,7 +53,7 @@ GEOPARQUET = (".parquet", ".geoparquet")
 """File name suffixes of GeoParquet files."""
 REQUESTS_AT_ONCE = 16
 FILES_AHEAD = 64
-MOST_REFUSED = 1000
+MOST_REJECTED = 1000
 """Maximum number of rejected files before the first usable one."""
 MOST_UNREACHABLE = 30
 """Maximum number of successive files whose servers do not answer."""
@@ -64,14 +64,14 @@ class StacImport:
     """A STAC catalogue with its first document, and the definition of its files."""
 
     definition: ImportDefinition
-    first: Page
-    choice: Choice
+    first: LinkedDocument
+    asset_filter: AssetFilter
     most_bytes: int
     named_roots: Sequence[Root]
     """The roots of the setting `RASTERSOURCES_ROOTS`."""
     table: "ItemTable | None" = None
     """The items of a GeoParquet file; then the first document is empty."""
-    found: Found = field(default_factory=Found)
+    counts: AssetCounts = field(default_factory=AssetCounts)
     """What was found so far."""
 
     @property
@@ -87,15 +87,15 @@ class StacImport:
         roots = roots_for(self.first.link.uri, self.named_roots)
         reader = DocumentReader(self.first.link.uri, roots, self.most_bytes)
         with ThreadPoolExecutor(REQUESTS_AT_ONCE, "find") as threads:
-            walk = CatalogueWalk(self.first, reader, self.choice, threads)
-            self.found = walk.found
+            walk = CatalogueWalk(self.first, reader, self.asset_filter, threads)
+            self.counts = walk.counts
             assets = walk.assets_in(self.table.items()) if self.table else walk.assets()
             items = find_assets(assets, FileFinder(AllowedRoots(roots)), threads)
-            yield from unique(stop_if_hopeless(items))
+            yield from unique(require_usable_files(items))
 
 
 def roots_for(start: str, named: Sequence[Root]) -> Sequence[Root]:
-    """Return the roots for the links of a catalogue: those of the settings, else what its author owns.
+    """Return the roots for the links of a catalogue: those of the settings or, without any, those of its place.
 
     A catalogue in a folder may link to all folders and buckets, one in a bucket to its bucket, one on the web nowhere.
     """
@@ -107,7 +107,7 @@ def roots_for(start: str, named: Sequence[Root]) -> Sequence[Root]:
 def open_import(
     name: str,
     fields: dict[str, object],
-    choice: Choice,
+    asset_filter: AssetFilter,
     roots: Sequence[Root],
     most_bytes: int,
 ) -> StacImport:
@@ -118,11 +118,16 @@ def open_import(
     uri = document_uri(name)
     present_fields = {name: value for name, value in fields.items() if value is not None}
     definition = ImportDefinition.make(
-        {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **present_fields}
+        {
+            "id": default_id(uri),
+            "files": ["."],
+            "item_times": asset_filter.item_times,
+            **present_fields,
+        }
     )
     if urlsplit(uri).path.lower().endswith(GEOPARQUET):
-        first = Page(Link(uri), {})
-        return StacImport(definition, first, choice, most_bytes, roots, open_table(uri))
+        first = LinkedDocument(Link(uri), {})
+        return StacImport(definition, first, asset_filter, most_bytes, roots, open_table(uri))
     reader = DocumentReader(uri, roots_for(uri, roots), most_bytes)
     first = reader.read_first(Link(uri))
     if not kind_of(first.document):
@@ -130,7 +135,7 @@ def open_import(
             f"{uri} is JSON, but not a STAC catalogue, collection or item; "
             "give a catalog.json, the landing page of a STAC API, or a list of items [not_stac]"
         )
-    return StacImport(definition, first, choice, most_bytes, roots)
+    return StacImport(definition, first, asset_filter, most_bytes, roots)
 
 
 def open_table(uri: str) -> "ItemTable":
@@ -160,17 +165,17 @@ def import_stac(context: RunContext, files: StacImport) -> RunOutcome:
 def _steps(context: RunContext, row: SyncRun, files: StacImport) -> Steps:
     with open_run(context, files, row, complete=False) as run:
         yield from run.read_and_write()
-        tell_sources_apart(run.context.engine, files.definition)
+        add_grid_to_names(run.context.engine, files.definition)
         run.comparison.update_rejections(run.owner.organisation_id, complete=True)
 
 
 def plan_import(
     engine: Engine, files: StacImport, options: RunOptions, progress: ProgressReporter
-) -> Plan:
+) -> SyncPlan:
     """Return what an import would do. Raises CatalogueError if its owner does not exist."""
     if not options.create:
         find_owner(engine, files.definition)
-    plan, deleted = Plan(files.id), find_deleted_groups(engine, files.id)
+    plan, deleted = SyncPlan(files.id), find_deleted_groups(engine, files.id)
     with open_comparison(engine, files.definition, exclusive=False) as comparison:
         list_and_compare(comparison, files, options, progress, complete=False)
         plan.add_files(comparison, files.definition, deleted, options.batch_size)
@@ -199,22 +204,22 @@ def find_assets(
     yield from map_ahead(find, map(prepare, assets), threads, FILES_AHEAD)
 
 
-def stop_if_hopeless(items: Iterable[ListedItem]) -> Iterator[ListedItem]:
+def require_usable_files(items: Iterable[ListedItem]) -> Iterator[ListedItem]:
     """Yield the items; raise CatalogueError if all are rejections, TransientError if servers do not answer."""
-    refused, unreachable, any_found = 0, 0, False
+    rejected, unreachable, any_found = 0, 0, False
     for item in items:
         any_found = any_found or isinstance(item, StoredFile)
         if isinstance(item, Rejection):
-            refused += 1
+            rejected += 1
             unreachable = unreachable + 1 if item.code == Unreachable.code else 0
             if unreachable >= MOST_UNREACHABLE:
                 raise TransientError(
                     f"{MOST_UNREACHABLE} successive files cannot be reached, the last one is {item.uri}: "
                     f"{item.message}; run the same command again later"
                 )
-            if refused >= MOST_REFUSED and not any_found:
+            if rejected >= MOST_REJECTED and not any_found:
                 raise CatalogueError(
-                    f"none of the first {MOST_REFUSED} files can be used, the last one is {item.uri}: {item.message}"
+                    f"none of the first {MOST_REJECTED} files can be used, the last one is {item.uri}: {item.message}"
                 )
         else:
             unreachable = 0

@@ -10,7 +10,7 @@ from affine import Affine
 
 from pipeline.raster.pixels.blocks import Area, ImageReader, ReadingLimit
 from pipeline.raster.pixels.decimated import decimated_copy, decimation
-from pipeline.raster.pixels.nearest import Grid, whole_pixels
+from pipeline.raster.pixels.nearest import WindowGrid, whole_pixels
 from pipeline.raster.pixels.open_files import OpenFiles, OpenRaster
 from pipeline.raster.pixels.requests import PixelFile
 from pipeline.raster.pixels.values import Pixels
@@ -44,7 +44,7 @@ class Mosaic:
         self._threads = threads
         self._picture = picture
 
-    def read(self, grids: Sequence[Grid], part: Area, fill: Any = 0) -> Pixels:
+    def read(self, grids: Sequence[WindowGrid], part: Area, fill: Any = 0) -> Pixels:
         """Return the pixels of a part, with `fill` where no file has a valid pixel. `grids` has one grid for each file.
 
         Raises a RasterError, CatalogueError or TransientError.
@@ -64,7 +64,7 @@ class Mosaic:
         return pixels
 
     def _read_file(
-        self, raster: OpenRaster, grid: Grid, part: Area, met: Area, found: Pixels
+        self, raster: OpenRaster, grid: WindowGrid, part: Area, met: Area, found: Pixels
     ) -> None:
         """Fill in the pixels of a file in the area `met`, where the files above it have no valid pixels."""
         factor = grid.pixels_of_file(part, raster.transform_of(raster.images[0]))
@@ -87,7 +87,7 @@ class Mosaic:
 
 
 def _find(
-    grid: Grid, part: Area, transform: Affine, size: tuple[int, int], found: Pixels
+    grid: WindowGrid, part: Area, transform: Affine, size: tuple[int, int], found: Pixels
 ) -> tuple[tuple[Indices, Indices], Indices, Indices]:
     """Return the missing pixels of a part that lie within an image of this size, and their rows and columns in it."""
     columns, rows = grid.pixels(part, transform)

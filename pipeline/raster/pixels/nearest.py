@@ -29,7 +29,7 @@ def whole(window: Window) -> Area:
     return Area(0, 0, window.height, window.width)
 
 
-class Grid:
+class WindowGrid:
     """The pixels of a window, with their places in the CRS of a file."""
 
     def __init__(self, window: Window, wkt: str, *, approximate: bool) -> None:

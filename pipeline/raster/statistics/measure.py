@@ -16,7 +16,7 @@ from pipeline.errors import CatalogueError, OverBudget, UnsupportedDtype
 from pipeline.raster.file_access import OpenLocalFile, open_local_file
 from pipeline.raster.models import (
     BandStatistics,
-    Progress,
+    PixelProgress,
     RasterFile,
     RasterWarning,
     ReadOptions,
@@ -32,7 +32,7 @@ from pipeline.raster.tiff import Directory, read_directories
 from pipeline.storage import StoredFile
 
 Flags = npt.NDArray[np.bool_]
-ShowProgress = Callable[[Progress], None]
+ShowProgress = Callable[[PixelProgress], None]
 
 _ENOUGH_OVERVIEW_PIXELS = 2**20
 """The smallest overview with at least this many pixels is read."""
@@ -206,7 +206,7 @@ class _Scan:
             counter.add(layer.ravel() if flags.all() else layer[flags])
         self._cells.mark(window.row_off, window.col_off, np.logical_or.reduce(valid))
         self._done += values.size
-        self.progress(Progress(self.raster.uri, self._done, self._total))
+        self.progress(PixelProgress(self.raster.uri, self._done, self._total))
 
 
 def _valid_values(values: npt.NDArray[Any], nodata: float | None) -> Flags:

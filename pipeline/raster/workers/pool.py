@@ -18,8 +18,9 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
+from pipeline.raster.budget import raise_limit
 from pipeline.raster.linked_folder import remove_dead_folders
-from pipeline.raster.models import Progress, RasterFile, ReadOptions
+from pipeline.raster.models import PixelProgress, RasterFile, ReadOptions
 from pipeline.raster.workers.child import ChildProcess
 from pipeline.raster.workers.position import Position, open_shared_memory
 from pipeline.storage import StoredFile, rejection
@@ -41,7 +42,7 @@ SECONDS_TO_START = 60
 FileOptions = ReadOptions | Mapping[str, ReadOptions]
 """Options for all files, or for each by its URI."""
 
-ShowProgress = Callable[[Progress], None]
+ShowProgress = Callable[[PixelProgress], None]
 T = TypeVar("T")
 
 
@@ -188,15 +189,16 @@ class ProcessReader(Generic[T]):
         for task in suspects:
             task.crashes += 1
         if len(suspects) == 1:
-            _judge(suspects[0], worker.last_line, timed_out=timed_out)
+            _reject_failed(suspects[0], worker.last_line, timed_out=timed_out)
         self._unfinished.extend([task] for task in suspects if task.outcome is None)
 
 
-def _judge(task: "_Task", last_line: str, *, timed_out: bool) -> None:
+def _reject_failed(task: "_Task", last_line: str, *, timed_out: bool) -> None:
     """Reject a file that took too long, or that crashed a process for the second time."""
     if timed_out:
         seconds = task.options.budget.seconds
-        error = TimedOut(f"reading takes more than {seconds:g} s; raise the time limit")
+        advice = raise_limit("seconds", "RASTERSOURCES_FILE_SECONDS")
+        error = TimedOut(f"reading takes more than {seconds:g} s; {advice}")
         task.outcome = rejection(task.file, error)
     elif task.crashes > 1:  # a single crash may be chance, such as a lack of memory
         sentence = f"reading it crashes the process ({last_line}); write it again"
@@ -242,7 +244,7 @@ class _Worker(ChildProcess):
             self._last_message = time.monotonic()
             if message is None:
                 self.ready = True
-            elif isinstance(message, Progress):
+            elif isinstance(message, PixelProgress):
                 progress(message)
             else:
                 tasks, self.tasks = self.tasks, []

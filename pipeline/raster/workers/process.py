@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
 from pipeline.raster.gdal_restrictions import restrict_gdal
-from pipeline.raster.models import Progress, RasterFile, ReadOptions
+from pipeline.raster.models import PixelProgress, RasterFile, ReadOptions
 from pipeline.raster.read import read_files
 from pipeline.raster.statistics.measure import add_statistics
 from pipeline.raster.workers.position import Position
@@ -104,13 +104,13 @@ class _Timer:
         if self._began - self._last_message >= SECONDS_BETWEEN_SIGNS_OF_LIFE:
             self._send(None)
 
-    def send_progress(self, progress: Progress) -> None:
+    def send_progress(self, progress: PixelProgress) -> None:
         """Send the progress of the statistics, at most a few times a second, and reset the alarm."""
         if monotonic() - self._began >= SECONDS_BETWEEN_PROGRESS:
             self._send(progress)
             self._reset()
 
-    def _send(self, message: Progress | None) -> None:
+    def _send(self, message: PixelProgress | None) -> None:
         self._connection.send(message)
         self._last_message = monotonic()
 

@@ -156,11 +156,11 @@ def test_only_callers_who_may_write_see_the_uri_of_files(
         INSERT INTO raster_files (source_id, uri, fingerprint, size, width, height, band_count, transform,
             coordinate_system_id, rotated, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y,
             west, south, east, north, footprint, operation_name, proj_version, dtype, bands, times,
-            area_or_point, layout, notices)
+            area_or_point, layout, warnings)
         SELECT :id, 'file:///data/a.tif', 'f', 10, 2, 3, 1, '{1,0,0,0,-1,3}', id, false, 0, 0, 2, 3, 1, -1,
             0, 0, 2, 3, ST_Multi(ST_MakeEnvelope(0, 0, 2, 3, 4326)), 'none', '9.5.1', 'f4', '[]',
-            '{2024-01-01T00:00:00Z}', 'Area', '{}', CAST(:notices AS jsonb) FROM system
-    """, id=row.id, notices='[{"code": "gdal_warning", "message": "in /data/a.tif: odd"}]')  # fmt: skip
+            '{2024-01-01T00:00:00Z}', 'Area', '{}', CAST(:warnings AS jsonb) FROM system
+    """, id=row.id, warnings='[{"code": "gdal_warning", "message": "in /data/a.tif: odd"}]')  # fmt: skip
     url = f"{SOURCES}{row.uuid}/files/"
     (public,) = client.get(url).json()["results"]
     assert (public["uri"], public["name"], public["projection"]) == (

@@ -11,7 +11,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.stac.search import parse_search
-from pipeline.api.stac.statements import Shape, page_query
+from pipeline.api.stac.statements import StatementForm, page_query
 from tests.api.stac.conftest import Uuids
 
 SEARCH = "/stac/search"
@@ -149,8 +149,8 @@ def test_items_are_ordered_by_size(client: Client, titles: dict[str, str], order
 
 def explain(database_url: str, parameters: dict[str, Any], options: str, *without: str) -> str:
     """Return the plan of a search without these methods, which are quicker in a table this small."""
-    search = parse_search(parameters, Shape("item", logged_in=False), strict=True)
-    query = page_query(search.shape)
+    search = parse_search(parameters, StatementForm("item", logged_in=False), strict=True)
+    query = page_query(search.form)
     values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
     with psycopg.connect(database_url) as connection:
         for method in without:

@@ -9,7 +9,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.stac.search import parse_search
-from pipeline.api.stac.statements import Shape, page_query
+from pipeline.api.stac.statements import StatementForm, page_query
 from tests.api.stac.conftest import Uuids
 
 SEARCH = "/stac/search"
@@ -154,8 +154,8 @@ def test_an_error_in_a_filter_does_not_tell_of_what_may_not_be_read(
         ).scalar_one()
     asked = {"filter": f'("rastersources:size" - {number}) ^ -1 <> 0'}
     assert admin.get(SEARCH, params=asked).status_code == 400
-    search = parse_search(asked, Shape("item", logged_in=False), strict=True)
-    query = page_query(search.shape)
+    search = parse_search(asked, StatementForm("item", logged_in=False), strict=True)
+    query = page_query(search.form)
     values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
     with psycopg.connect(database_url) as connection:
         connection.execute("SET enable_nestloop = off")  # reads the files before their sources

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
-from pipeline.ingest.plan import Plan
+from pipeline.ingest.plan import SyncPlan
 from pipeline.ingest.register import RunOptions, RunOutcome
-from pipeline.ingest.stac.assets import Choice
+from pipeline.ingest.stac.assets import AssetFilter
 from pipeline.ingest.stac.importing import StacImport, import_stac, open_import, plan_import
 from pipeline.raster import ProcessReader
 from pipeline.storage import Root
@@ -24,7 +24,7 @@ GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 FACTS = """
     SELECT size, width, height, band_count, transform, rotated, origin_x, origin_y, upper_bound_x, upper_bound_y,
            pixelsize_x, pixelsize_y, west, south, east, north, footprint::text, operation_code, operation_name,
-           operation_accuracy, proj_version, dtype, fill_value, bands, times, datetime, area_or_point, layout, notices,
+           operation_accuracy, proj_version, dtype, fill_value, bands, times, datetime, area_or_point, layout, warnings,
            provenance, system.wkt, system.projection, file_name(uri) AS name
     FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
     WHERE definition = :definition ORDER BY file_name(uri)
@@ -55,11 +55,13 @@ class Importer:
         self,
         name: str | Path,
         *roots: Root,
-        choice: Choice = Choice(),  # noqa: B008 - it cannot be changed
+        asset_filter: AssetFilter = AssetFilter(),  # noqa: B008 - it cannot be changed
         most: int = 10**6,
         **fields: Any,
     ) -> StacImport:
-        return open_import(str(name), {"organisation": "Owner", **fields}, choice, roots, most)
+        return open_import(
+            str(name), {"organisation": "Owner", **fields}, asset_filter, roots, most
+        )
 
     def outcome(self, name: str | Path, *roots: Root, **more: Any) -> tuple[StacImport, RunOutcome]:
         files = self.open(name, *roots, **more)
@@ -68,7 +70,7 @@ class Importer:
     def __call__(self, name: str | Path, *roots: Root, **more: Any) -> RunReport:
         return single_report([self.outcome(name, *roots, **more)[1]])
 
-    def plan(self, name: str | Path, *roots: Root, **more: Any) -> Plan:
+    def plan(self, name: str | Path, *roots: Root, **more: Any) -> SyncPlan:
         files = self.open(name, *roots, **more)
         return plan_import(self.engine, files, RunOptions(create=True), SilentReporter())
 

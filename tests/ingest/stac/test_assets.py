@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.undo import undo
-from pipeline.ingest.stac.assets import Choice
+from pipeline.ingest.stac.assets import AssetFilter
 from tests.ingest.stac.conftest import (
     GEOTIFF,
     Importer,
@@ -81,7 +81,10 @@ def test_items_date_files_only_if_asked_and_only_those_without_a_time(
     dated = [datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)]
     stac(f"{web.url}/items.json", web.url)
     assert times() == {"plain.tif": [], "range.tif": [], "dated.tif": dated}
-    assert stac(f"{web.url}/items.json", web.url, choice=Choice(item_times=True)).registered == 3
+    assert (
+        stac(f"{web.url}/items.json", web.url, asset_filter=AssetFilter(item_times=True)).registered
+        == 3
+    )
     assert times() == {
         "plain.tif": [datetime(2024, 5, 1, 12, tzinfo=UTC)],
         "range.tif": [datetime(2022, 12, 31, 23, tzinfo=UTC)],
@@ -114,7 +117,7 @@ def test_geotiffs_are_known_by_media_type_role_and_ending(
         item("./a.tif", assets={"x": {"href": "./a.tif", **asset}})
     )
     files, _ = stac.outcome(f"{web.url}/items.json", web.url)
-    assert (files.found.geotiffs, files.found.others.total()) == (int(taken), int(not taken))
+    assert (files.counts.geotiffs, files.counts.others.total()) == (int(taken), int(not taken))
 
 
 def test_collections_and_assets_are_chosen(stac: Importer, engine: Engine, web: Web) -> None:
@@ -132,9 +135,11 @@ def test_collections_and_assets_are_chosen(stac: Importer, engine: Engine, web: 
         "/second?limit=200": features(item("./c.tif", "two")),
     }
     root = f"{web.url}/catalog.json"
-    chosen = stac.plan(root, web.url, choice=Choice(frozenset({"one"}), frozenset({"blue"})))
+    chosen = stac.plan(
+        root, web.url, asset_filter=AssetFilter(frozenset({"one"}), frozenset({"blue"}))
+    )
     assert chosen.files["add"] == [f"{web.url}/b.tif"]
-    chosen = stac.plan(root, web.url, choice=Choice(frozenset({"two"})))
+    chosen = stac.plan(root, web.url, asset_filter=AssetFilter(frozenset({"two"})))
     assert chosen.files["add"] == [f"{web.url}/c.tif"]
     assert stac(root, web.url).registered == 3
 

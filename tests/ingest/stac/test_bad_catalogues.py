@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.errors import CatalogueError, RastersourcesError
-from pipeline.ingest.stac.assets import Choice
+from pipeline.ingest.stac.assets import AssetFilter
 from tests.ingest.stac.conftest import (
     GEOTIFF,
     Importer,
@@ -160,7 +160,7 @@ def test_odd_documents_end_in_reasons_not_in_errors(stac: Importer, web: Web) ->
     names = [f".{name}" for name in web.documents]
     names += [value["href"] for value in odd if isinstance(value, dict) and value.get("href")]
     web.documents["/catalog.json"] = catalogue(*(("child", name) for name in names))
-    report = stac(f"{web.url}/catalog.json", web.url, choice=Choice(item_times=True))
+    report = stac(f"{web.url}/catalog.json", web.url, asset_filter=AssetFilter(item_times=True))
     reasons = {"not_found", "not_stac", "not_allowed", "unreachable"}
     assert set(codes(report).values()) <= reasons
 

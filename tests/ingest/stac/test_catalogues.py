@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.undo import undo
-from pipeline.ingest.stac.assets import Choice
+from pipeline.ingest.stac.assets import AssetFilter
 from tests.api.conftest import serve
 from tests.ingest.stac.conftest import (
     Importer,
@@ -105,7 +105,9 @@ def test_our_own_api_is_imported_and_the_second_time_changes_nothing(
         ):
             plan = stac.plan(name, web.url, id="copy")
             assert (len(plan.files["add"]), plan.changes) == (8, 8)
-            report = stac(name, web.url, id="copy", choice=Choice(item_times=True), temporal=False)
+            report = stac(
+                name, web.url, id="copy", asset_filter=AssetFilter(item_times=True), temporal=False
+            )
             assert (report.registered, report.rejected) == (8, [])
             mine = "SELECT uri, times, provenance ->> 'times' AS origin FROM raster_files WHERE definition = 'copy'"
             times = {
@@ -122,9 +124,14 @@ def test_our_own_api_is_imported_and_the_second_time_changes_nothing(
             before = rows(engine, "SELECT * FROM raster_files ORDER BY id")
             changed = "SELECT uuid, last_modified FROM raster_sources ORDER BY id"
             modified = rows(engine, changed)
-            again = stac(name, web.url, id="copy", choice=Choice(item_times=True))
+            again = stac(name, web.url, id="copy", asset_filter=AssetFilter(item_times=True))
             assert (again.registered, again.unchanged, again.rejected) == (0, 8, [])
-            assert stac.plan(name, web.url, id="copy", choice=Choice(item_times=True)).changes == 0
+            assert (
+                stac.plan(
+                    name, web.url, id="copy", asset_filter=AssetFilter(item_times=True)
+                ).changes
+                == 0
+            )
             assert rows(engine, "SELECT * FROM raster_files ORDER BY id") == before
             assert rows(engine, changed) == modified
             execute(engine, "DELETE FROM raster_sources WHERE definition = 'copy'")

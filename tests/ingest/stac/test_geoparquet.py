@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.errors import CatalogueError
-from pipeline.ingest.stac.assets import Choice
+from pipeline.ingest.stac.assets import AssetFilter
 from tests.ingest.stac.conftest import Importer, facts, item, sources
 from tests.support.database import rows
 from tests.support.factory import write_raster
@@ -47,16 +47,16 @@ def test_a_geoparquet_file_is_imported_from_a_folder_and_by_ranges(
     items = [item(f"./{number}.tif", "maps" if number else None) for number in range(20)]
     del items[3]["assets"]["data"]
     path = write_geoparquet(web.folder / "items.parquet", items, as_map=as_map)
-    times = Choice(item_times=True)
-    files, outcome = stac.outcome(f"{web.url}/items.parquet", web.url, choice=times, id="web")
+    times = AssetFilter(item_times=True)
+    files, outcome = stac.outcome(f"{web.url}/items.parquet", web.url, asset_filter=times, id="web")
     assert (outcome.failure, outcome.report.registered, outcome.report.rejected) == (None, 19, [])
-    assert (files.found.items, files.found.without, files.found.others.total()) == (20, 1, 20)
+    assert (files.counts.items, files.counts.without, files.counts.others.total()) == (20, 1, 20)
     assert sources(engine) == [("0", 1), ("maps", 18)]
     assert {row.times[0] for row in rows(engine, "SELECT times FROM raster_files")} == {
         datetime(2024, 5, 1, 12, tzinfo=UTC)
     }
-    assert stac.plan(path, choice=times, id="web").unchanged == 0
-    assert stac(path, choice=times, id="folder").registered == 19
+    assert stac.plan(path, asset_filter=times, id="web").unchanged == 0
+    assert stac(path, asset_filter=times, id="folder").registered == 19
     assert facts(engine, "folder") == facts(engine, "web")
     web.fault = lambda asked: (
         (503, {"Retry-After": "900"}, b"") if asked == "/items.parquet" else None
@@ -84,8 +84,8 @@ def test_what_is_not_a_geoparquet_file_is_a_sentence(stac: Importer, tmp_path: P
         "datetime": [1, 2],
     }
     pq.write_table(pa.table(odd), path)
-    files, outcome = stac.outcome(path, choice=Choice(item_times=True))
-    assert (outcome.failure, outcome.report.listed, files.found.items) == (None, 0, 2)
+    files, outcome = stac.outcome(path, asset_filter=AssetFilter(item_times=True))
+    assert (outcome.failure, outcome.report.listed, files.counts.items) == (None, 0, 2)
 
 
 def test_rows_that_python_cannot_hold_end_in_a_reason(stac: Importer, tmp_path: Path) -> None:
@@ -97,6 +97,6 @@ def test_rows_that_python_cannot_hold_end_in_a_reason(stac: Importer, tmp_path: 
     )
     for column in ({"datetime": late}, {"datetime": nowhere}, {"collection": broken}):
         pq.write_table(pa.table({"assets": [{"a": {"href": "x"}}], **column}), path)
-        _, outcome = stac.outcome(path, choice=Choice(item_times=True))
+        _, outcome = stac.outcome(path, asset_filter=AssetFilter(item_times=True))
         assert outcome.failure is None
         assert [rejection.code for rejection in outcome.report.rejected] == ["not_stac"]

@@ -14,7 +14,7 @@ from tests.support.ingestion import definition_files, sync_files
 
 FILES = """
     SELECT system.projection, file.fill_value, file.provenance ->> 'projection', file.provenance ->> 'fill_value',
-           (SELECT array_agg(notice ->> 'code') FROM jsonb_array_elements(file.notices) AS notice)
+           (SELECT array_agg(warning ->> 'code') FROM jsonb_array_elements(file.warnings) AS warning)
     FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
     ORDER BY file.uri
 """
@@ -59,7 +59,7 @@ def test_a_drop_folder_assigns_them_too(site: Site) -> None:
     site.add_source("rain")
     site.drop("rain.tif", crs=None, nodata=None)
     assert site.sync().registered == 0
-    assert site.rejections() == [("missing_crs", "refused/rain.tif")]
+    assert site.rejections() == [("missing_crs", "rejected/rain.tif")]
     report = site.sync(crs=RD, nodata="nan")
     assert (report.registered, site.files()) == (1, [("rain", "done/rain.tif")])
     origin = 'definition "drop"'

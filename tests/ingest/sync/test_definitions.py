@@ -52,7 +52,7 @@ def test_a_stricter_definition_reaches_sources_of_missing_and_rejected_files(
     fields = {"access_modifier": "Hidden", "description": "Secret", "organisation": "Other"}
     work = definition_files([tmp_path], **fields)
     plan = plan_files(engine, work)
-    assert nonzero_counts(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
+    assert nonzero_counts(plan) == {"outdated": 2, "rejected": 1, "outdated_sources": 2}
     assert plan.changes == 4
     sync(tmp_path, **fields)
     query = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
@@ -215,7 +215,7 @@ def test_rejected_files_follow_the_organisation_of_their_definition(
     sync(tmp_path)
     sync(tmp_path, organisation="Another")
     owners = """
-        SELECT organisation.name, refused.attempts FROM rejected_files AS refused
-        JOIN organisations AS organisation ON organisation.id = refused.organisation_id
+        SELECT organisation.name, rejected.attempts FROM rejected_files AS rejected
+        JOIN organisations AS organisation ON organisation.id = rejected.organisation_id
     """
     assert rows(engine, owners) == [("Another", 1)]

@@ -295,7 +295,7 @@ def test_a_plan_votes_without_missing_files(tmp_path: Path, engine: Engine, sync
     for name in "ab":
         (tmp_path / f"{name}.tif").unlink()
     plan = plan_files(engine, definition_files([tmp_path], **fields))
-    assert nonzero_counts(plan) == {"add": 2, "missing": 2, "refused": 1}
+    assert nonzero_counts(plan) == {"add": 2, "missing": 2, "rejected": 1}
     report = sync(tmp_path, **fields)
     assert (report.registered, report.missing, len(report.rejected)) == (2, 2, 1)
 

@@ -233,7 +233,7 @@ def test_a_file_that_became_a_pipe_leaves_its_source_and_the_plan_shows_it(
         "not_a_file"
     ]
     assert rows(engine, "SELECT right(uri, 5) FROM raster_files") == [("b.tif",)]
-    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 1, "refused": 1}
+    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 1, "rejected": 1}
 
 
 def test_young_files_wait_until_they_have_settled(

@@ -89,7 +89,7 @@ def test_a_file_that_is_rejected_after_its_move_leaves_its_old_place(
     expected = [("missing",)] if missing == "keep" else []
     assert rows(engine, "SELECT state FROM raster_files") == expected
     second_plan = plan_files(engine, definition_files([tmp_path], **fields))
-    assert (second_plan.changes, len(second_plan.files["refused"])) == (0, 1)
+    assert (second_plan.changes, len(second_plan.files["rejected"])) == (0, 1)
 
 
 def test_a_file_that_moves_into_a_deleted_group_leaves_its_old_group(

@@ -32,7 +32,7 @@ def test_a_plan_lists_what_a_sync_does_and_nothing_after_it(
     first = sync(tmp_path)
     assert (first.registered, len(first.rejected)) == (4, 1)
     plan = plan_files(engine, work)
-    assert nonzero_counts(plan) == {"unchanged": 4, "refused": 1}
+    assert nonzero_counts(plan) == {"unchanged": 4, "rejected": 1}
     assert plan.changes == 0
     write_raster(tmp_path / "a.tif", width=12)
     (tmp_path / "b.tif").rename(tmp_path / "z.tif")
@@ -96,14 +96,18 @@ def test_a_plan_accepts_rejected_files_when_others_were_unregistered(
         write_raster(tmp_path / f"{name}.tif", width=width, **kind)
     sync(tmp_path, **fields)
     work = definition_files([tmp_path], **fields)
-    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 3, "refused": 2}
+    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 3, "rejected": 2}
     unregister(engine, [file_uri(tmp_path / f"{name}.tif") for name in "ab"], [])
     plan = plan_files(engine, work)
-    assert nonzero_counts(plan) == {"add": 2, "refused": 1, "withheld": 2}
-    assert plan.files["refused"] == [file_uri(tmp_path / "c.tif")]
+    assert nonzero_counts(plan) == {"add": 2, "rejected": 1, "withheld": 2}
+    assert plan.files["rejected"] == [file_uri(tmp_path / "c.tif")]
     report = sync(tmp_path, **fields)
     assert (report.registered, report.withheld, len(report.rejected)) == (2, 2, 1)
-    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 2, "refused": 1, "withheld": 2}
+    assert nonzero_counts(plan_files(engine, work)) == {
+        "unchanged": 2,
+        "rejected": 1,
+        "withheld": 2,
+    }
 
 
 def test_a_plan_counts_empty_sources_that_a_sync_would_delete(

@@ -15,7 +15,7 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import Budget
 from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.client import PixelProcess
-from pipeline.raster.pixels.nearest import Grid, whole, whole_pixels
+from pipeline.raster.pixels.nearest import WindowGrid, whole, whole_pixels
 from pipeline.raster.pixels.process import release_memory
 from pipeline.raster.pixels.requests import Picture, PixelFile, PixelLimits, Sample, Window
 from tests.raster.pixels.test_pixel_process import LIMITS, pixel_file, window_of
@@ -134,7 +134,7 @@ def test_the_part_of_a_window_that_meets_a_file_holds_all_its_pixels(
             x - reach, y - reach, x + reach, y + reach
         )
         window = Window(west, south, east, north, 128, 100, crs)
-        grid = Grid(window, CRS("EPSG:28992").to_wkt(), approximate=approximate)
+        grid = WindowGrid(window, CRS("EPSG:28992").to_wkt(), approximate=approximate)
         shift = random.uniform(-1.5, 1.5, 2) * reach
         turn = Affine.rotation(random.choice([0, 0, 30, 200]))
         transform = (

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli.progress import SECONDS_UNTIL_BARS
 from pipeline.errors import FileChanged, OverBudget, Rejection, Unreadable, UnsupportedDtype
-from pipeline.raster import Budget, Progress, RasterFile, ReadOptions, Statistics
+from pipeline.raster import Budget, PixelProgress, RasterFile, ReadOptions, Statistics
 from pipeline.raster.read import read
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.measure import measure
@@ -43,7 +43,7 @@ OVERVIEW = ReadOptions(statistics="overview")
 def measure_file(
     path: Path,
     options: ReadOptions = EXACT,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[PixelProgress], None] = lambda _: None,
 ) -> Statistics:
     file = find_file(path, [path.parent])
     return measure(file, read(file, options), options, progress)
@@ -362,7 +362,7 @@ def test_empty_overviews_are_skipped(tmp_path: Path) -> None:
 
 def test_progress_grows_to_its_total(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=300, height=300, count=20, nodata=None)
-    updates: list[Progress] = []
+    updates: list[PixelProgress] = []
     measure_file(path, EXACT, updates.append)
     assert [update.done for update in updates] == sorted({update.done for update in updates})
     assert {update.total for update in updates} == {updates[-1].done} == {2 * 20 * 300 * 300}

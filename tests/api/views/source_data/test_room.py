@@ -362,7 +362,7 @@ def test_a_dry_run_leaves_the_reserve_of_its_disk_free(
         database_url,
         uploads=str(store.folder),
         upload_reserve_bytes=RESERVE,
-        try_upload=lambda _: 0,
+        dry_run_upload=lambda _: 0,
     )
     with client_of(config) as client, record_lowest_free(disk) as lowest:
         client.auth = ("__key__", people["admin"])
