@@ -14,7 +14,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectNotFound
 
-from flows.schedules.planning import DeploymentSchedules, plan_of
+from flows.schedules.prefect_schedules import DeploymentSchedules, plan_of
 from flows.sync import sync_flow
 from pipeline.catalogue.served_configs import forget_config, record_config
 from pipeline.cli.bootstrap import open_catalogue

@@ -36,7 +36,7 @@ class DocumentationFiles(WholeFiles):
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:  # fmt: skip
-        """Return a file."""
+        """Return a file; a page has the header with its policy."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         if str(full_path).endswith(".html"):
             policy = content_policy(str(full_path), stat_result.st_mtime_ns)

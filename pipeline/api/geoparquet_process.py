@@ -13,7 +13,7 @@ from pipeline.api.resources.whole_list import FLAT_COLUMNS
 from pipeline.api.whole_lists import Batch
 from pipeline.raster.workers.child import child_environment
 
-MODULE = "pipeline.export.read_lines"
+MODULE = "pipeline.export.lines_to_geoparquet"
 PART_BYTES = 2**18
 
 

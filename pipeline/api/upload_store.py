@@ -21,7 +21,9 @@ def open_store(config: ApiConfig) -> UploadStore:
     return open_upload_store(config.uploads)
 
 
-async def discard_ended(config: ApiConfig, database: Database, uris: Sequence[str]) -> None:
+async def discard_unless_dry_run(
+    config: ApiConfig, database: Database, uris: Sequence[str]
+) -> None:
     """Delete the files that are in our storage and that the catalogue no longer needs; a dry run deletes none."""
     if config.uploads is not None and uris and database.stores:
         await discard_unneeded(database, open_store(config), uris)

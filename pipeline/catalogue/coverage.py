@@ -92,7 +92,7 @@ class Tiles:
 
     count: int
     comparable: bool
-    """False if the files lie elsewhere at each step; then no step lacks a tile."""
+    """False if too few places have files at several steps; then no step lacks a tile."""
     incomplete: tuple[IncompleteSteps, ...]
 
 

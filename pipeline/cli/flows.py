@@ -114,7 +114,7 @@ def schedule(
         exit_if_server_is_unreachable(),
         server_with_pages(home, port or prefect_address(configured)[0]) as server,
     ):
-        from flows.schedules.schedule import serve_schedules
+        from flows.schedules.schedule_keeper import serve_schedules
 
         serve_schedules(path, definitions, home, server, create=create, suggest=suggest)
 

@@ -83,7 +83,7 @@ def lines_of(source: "Gaps") -> Iterator[Line]:
     ]
     yield from first_lines(holes, source.holes.count)
     if source.tiles and not source.tiles.comparable:
-        yield ("tiles", "not compared", "the files lie elsewhere at each step")
+        yield ("tiles", "not compared", "too few places have files at several steps")
     elif source.tiles:
         yield from first_lines([
             (

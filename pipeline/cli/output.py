@@ -217,6 +217,8 @@ def print_reprojection(summary: "ReprojectSummary", *, dry_run: bool) -> None:
         verb = "would change" if dry_run else "changed"
         sources = pluralize(summary.sources, "source")
         echo(f"the bounds of {sources} {verb}, by up to {format_distance(summary.metres)}")
+    if summary.unplaced:
+        echo(f"{pluralize(summary.unplaced, 'file')} can no longer be placed; the old place stays")
 
 
 def format_distance(metres: float) -> str:

@@ -133,11 +133,10 @@ def search(
     from pipeline.catalogue.lookups import BadValue
     from pipeline.database.engine import begin
 
-    if as_json + as_csv + as_geojson + count > 1:
+    formats = {print_json: as_json, print_csv: as_csv, print_geojson: as_geojson}
+    if sum(formats.values()) + count > 1:
         raise CatalogueError("choose one of --json, --csv, --geojson and --count")
-    write = (
-        print_json if as_json else print_csv if as_csv else print_geojson if as_geojson else None
-    )
+    write = next((write for write, chosen in formats.items() if chosen), None)
     in_table = write is None and is_terminal() and limit is None
     tests = read_filters(context.obj)
     with open_catalogue(settings()) as engine, begin(engine) as connection:
@@ -234,7 +233,7 @@ def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
     print_rows(TABLE_COLUMNS[:count], [table_cells(row)[:count] for row in shown])
     if in_table and next(rows, None) is not None:
         echo(
-            f"... and more than these {ROWS_IN_A_TABLE}; --limit N prints more, --count counts all",
+            f"only the first {ROWS_IN_A_TABLE} are shown; --limit N prints more, --count counts all",
             err=True,
         )
 

@@ -22,7 +22,7 @@ sources.command("gaps")(gaps)
 @sources.command("check")
 def check(config: options.ConfigFile = options.DEFAULT_CONFIG) -> None:
     """Check a sources.toml; if it has errors, print each wrong field with its line, and exit with 1."""
-    from pipeline.definitions.check import config_warnings
+    from pipeline.definitions.definition_warnings import config_warnings
     from pipeline.definitions.sources_toml import load_config
 
     definitions = load_config(config)

@@ -134,4 +134,4 @@ def _is_permitted(connection: Connection, statement: str) -> bool:
 
 def _quote(name: str) -> str:
     """Return a name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
+    return psycopg.sql.Identifier(name).as_string()

@@ -89,7 +89,7 @@ class FilesToList(Protocol):
 
     @property
     def definition(self) -> Definition:
-        """The definition."""
+        """What the files belong to, and how they are read."""
 
     def listed(self, roots: Sequence[Root]) -> Iterator[ListedItem]:
         """Yield the files, and a rejection for each file or folder that cannot be listed."""

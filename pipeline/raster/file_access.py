@@ -30,7 +30,7 @@ class FileReader(ByteReader, Protocol):
 
     @property
     def descriptor(self) -> int:
-        """The descriptor."""
+        """The number of the descriptor, open in this process."""
 
 
 class OpenFile(ABC):

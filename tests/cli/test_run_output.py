@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from pipeline.catalogue.reproject import ReprojectSummary
 from pipeline.catalogue.sync_runs import RunReport
-from pipeline.cli.output import name_runs
+from pipeline.cli.output import name_runs, print_reprojection
 from pipeline.ingest.register import RunOutcome
 from tests.support.commands import RASTERSOURCES, environment, run, run_in_terminal
 from tests.support.database import rows
@@ -137,3 +138,13 @@ def test_ctrl_c_reports_what_was_saved(
 def test_the_last_line_names_the_runs(numbers: list[int | None], named: str) -> None:
     outcomes = [RunOutcome("rain", RunReport(), None, 1.0, number) for number in numbers]
     assert name_runs(outcomes) == named
+
+
+def test_a_reprojection_counts_the_files_that_keep_their_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_reprojection(ReprojectSummary(sources=1, files=2, unplaced=3, metres=0.1), dry_run=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "the bounds of 1 source would change, by up to 0.1 m",
+        "3 files can no longer be placed; the old place stays",
+    ]

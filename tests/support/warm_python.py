@@ -43,8 +43,8 @@ PROGRAM_MODULES = [
 ]  # fmt: skip
 """The modules that commands and worker processes import."""
 PREFECT_MODULES = [
-    "flows.register", "flows.schedules.deploy", "flows.schedules.schedule", "flows.uploads", "prefect.cli.server",
-    "prefect.engine", "prefect.server.api.server", "prefect.workers.process",
+    "flows.register", "flows.schedules.deploy", "flows.schedules.schedule_keeper", "flows.uploads",
+    "prefect.cli.server", "prefect.engine", "prefect.server.api.server", "prefect.workers.process",
 ]  # fmt: skip
 """The modules that flows and Prefect's server import. They take seconds, so the first request imports them."""
 NEVER_HIDDEN = ("flows.schedules", "flows.schedules.prefect_server")

@@ -37,6 +37,7 @@ from pipeline.catalogue.features import bounds_of_sources
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.database.queries import NumberedQuery
 from pipeline.database.tables import raster_sources
+from pipeline.definitions.durations import format_time
 
 SEARCH_BYTES = 2**18
 """Maximum length of the body of a search in bytes, because everyone may send one; a longer one gets 413."""
@@ -224,7 +225,7 @@ def feature_collection(page: FeaturePage, links: list[dict[str, Any]]) -> dict[s
     """Return a page of features in GeoJSON."""
     return {
         "type": "FeatureCollection",
-        "timeStamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "timeStamp": format_time(datetime.now(UTC), "seconds"),
         "numberMatched": page.matched,
         "numberReturned": page.returned,
         "features": orjson.Fragment(page.text),

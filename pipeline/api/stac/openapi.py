@@ -43,7 +43,7 @@ NAMES = {"uuid": "collectionId", "item": "featureId"}
 
 
 def document(endpoints: Iterable[tuple[str, Endpoint]], root: FeatureRoot, base: str) -> Schema:
-    """Return the document."""
+    """Return the OpenAPI document of the endpoints below a root, with `base` as URL of the server."""
     return {
         "openapi": "3.0.3",
         "info": {"title": root.title, "version": "1.0.0", "description": root.description},

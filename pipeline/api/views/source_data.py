@@ -35,7 +35,7 @@ from pipeline.api.resources.field import INTEGER, LINK, STRING, Field, Json, nul
 from pipeline.api.resources.field import UUID as UUID_SCHEMA
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer, Question
-from pipeline.api.upload_store import discard_ended
+from pipeline.api.upload_store import discard_unless_dry_run
 from pipeline.api.views.confirm_delete import ask_about_data
 from pipeline.api.views.write import lock_row
 from pipeline.catalogue import upload_files
@@ -149,7 +149,7 @@ class SourceData(Endpoint):
             raise invalid({"stop": ["Must not be before start."]})
         write = partial(remove, call, start, stop)
         removed, revoked, partly = await call.api.database.transaction(write)
-        await discard_ended(call.api.config, call.api.database, [*removed, *revoked])
+        await discard_unless_dry_run(call.api.config, call.api.database, [*removed, *revoked])
         counts = {"removed": len(removed), "revoked": len(revoked), "partly": partly}
         return Answer({"detail": f"Files removed: {len(removed)}.", **counts})
 

@@ -16,7 +16,7 @@ from pipeline.api.problems import forbidden, invalid, not_found
 from pipeline.api.resources.field import Field, represent
 from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer
-from pipeline.api.upload_store import discard_ended
+from pipeline.api.upload_store import discard_unless_dry_run
 from pipeline.catalogue import before_writes
 from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.select_rows import written_row_statement
@@ -71,7 +71,7 @@ async def remove(call: Call, resource: Resource) -> Answer:
     uris = await call.api.database.transaction(
         lambda connection: Write(call, resource, connection).delete(uuid, force in (True, "true"))
     )
-    await discard_ended(call.api.config, call.api.database, uris)
+    await discard_unless_dry_run(call.api.config, call.api.database, uris)
     return Answer(None, 204)
 
 

@@ -183,7 +183,7 @@ from datetime import timedelta
 import flows.schedules.serve
 flows.schedules.serve.TIME_TO_RENEW = timedelta(days=30)
 from pathlib import Path
-from flows.schedules.schedule import serve_schedules
+from flows.schedules.schedule_keeper import serve_schedules
 from pipeline.definitions.sources_toml import load_config
 path = Path("sources.toml").absolute()
 serve_schedules(path, load_config(path), Path(sys.argv[1]), None, create=True, suggest=False)

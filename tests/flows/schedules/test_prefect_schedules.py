@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import prefect.types._datetime
 from prefect.deployments.schedules import create_deployment_schedule_create
 from prefect.server.schemas.actions import DeploymentScheduleCreate
-from flows.schedules.planning import plan_of
+from flows.schedules.prefect_schedules import plan_of
 from pipeline.definitions.schedule_times import CronLine, Period, ticks
 
 times = prefect.types._datetime
