@@ -76,7 +76,7 @@ def status() -> None:
     The exit status is 0 if it runs, and 1 if it does not.
     """
     cluster = private(settings())
-    if not cluster.running():
+    if not cluster.answers():
         echo(f"the private cluster in {cluster.home} is not running")
         raise SystemExit(1)
     print_addresses(cluster)
@@ -112,7 +112,7 @@ def url(
     cluster = private(configured)
     if tcp:
         cluster.tcp_url()  # raises CatalogueError without a port
-    if not cluster.running():
+    if not cluster.answers():
         cluster.start()
         echo("started the private cluster; stop it with: rastersources db stop", err=True)
     migrate_database(cluster.url(), configured)

@@ -177,7 +177,7 @@ def _watch_cluster(cluster: Cluster, stop: Event) -> None:
     pause, last_start = 0.0, monotonic() - CALM_SECONDS
     while not stop.wait(SECONDS_BETWEEN_CHECKS):
         with suppress(OSError):  # the folder is broken; the next start reports it
-            if cluster.alive():
+            if cluster.has_socket():
                 continue
         calm = monotonic() - last_start >= CALM_SECONDS
         pause = 0.0 if calm else min(max(1.0, 2 * pause), LONGEST_PAUSE_SECONDS)

@@ -123,6 +123,6 @@ def echo_start_of_database(configured: Settings) -> None:
     if configured.database_url:
         return
     cluster = Cluster(bootstrap.home_folder(configured))
-    if not cluster.alive():
+    if not cluster.has_socket():
         verb = "Starting" if cluster.data.exists() else "Making"
         echo(f"{verb} the database in {shell_path(cluster.data)} ...")

@@ -35,7 +35,7 @@ from pipeline.catalogue.lookups import (
 from pipeline.catalogue.pixel_files import Bounds, choose_files, shown_source
 from pipeline.definitions.durations import format_time
 from pipeline.errors import TransientError
-from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
+from pipeline.raster.pixels.requests import EPSG_CODE, BoundsIn, Export, Window, is_epsg_code
 from pipeline.storage.files import read_parts
 
 GEOTIFF = "image/tiff; application=geotiff"
@@ -50,12 +50,12 @@ ONE_SOURCE = (
     'block "lizard_nxt.blocks.LizardRasterSource".'
 )
 BOX = {"type": "string", "pattern": optional_pattern(",".join([NUMBER_PATTERN] * 4))}
-EPSG_CODE = {"type": "string", "pattern": optional_pattern("EPSG:[0-9]{4,6}")}
+PROJECTION = {"type": "string", "pattern": optional_pattern(EPSG_CODE.pattern)}
 NUMBER = {"type": "string", "pattern": optional_pattern(NUMBER_PATTERN)}
 SIZE = {"type": "string", "pattern": optional_pattern(WHOLE.pattern)}
 PARAMETERS: tuple[Parameter, ...] = (
     ("bbox", BOX, "x1,y1,x2,y2 in the projection: west, south, east, north. Default: all."),
-    ("projection", EPSG_CODE, "EPSG:n. Default: that of the raster source."),
+    ("projection", PROJECTION, "EPSG:n. Default: that of the raster source."),
     ("width", SIZE, "Number of columns; with height."),
     ("height", SIZE, "Number of rows; with width."),
     ("pixel_size", NUMBER, "Instead of width and height; x2 and y2 are raised to whole pixels."),

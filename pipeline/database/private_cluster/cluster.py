@@ -78,7 +78,7 @@ class Cluster:
             )
         return f"postgresql://{user}@/{database}?host={quote(str(folder), safe='')}"
 
-    def running(self) -> bool:
+    def answers(self) -> bool:
         """Return whether the cluster answers.
 
         It waits for a cluster that is busy or still starting. Raises CatalogueError after two minutes.
@@ -94,10 +94,10 @@ class Cluster:
                 return True
         raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
 
-    def alive(self) -> bool:
+    def has_socket(self) -> bool:
         """Return whether the server runs and has its socket; it may not answer yet."""
         folder = self._socket_folder()
-        return folder is not None and (folder / SOCKET).exists() and self._is_there()
+        return folder is not None and (folder / SOCKET).exists() and self._has_process()
 
     @property
     def tcp_port(self) -> int | None:
@@ -165,7 +165,7 @@ class Cluster:
                 "the next start creates a new, empty database"
             )
         with self._mutex():
-            if (self.home / "stopped").exists() or self.running():
+            if (self.home / "stopped").exists() or self.answers():
                 return False
             self._start_if_needed()
             return True
@@ -228,7 +228,7 @@ class Cluster:
             yield
 
     def _start_if_needed(self) -> None:
-        if self.running():
+        if self.answers():
             return
         self._end_unreachable()
         programs = self._programs()
@@ -249,7 +249,7 @@ class Cluster:
 
     def _end_unreachable(self) -> None:
         """Remove what would prevent a start: a server without its socket, or the lock file of a dead server."""
-        if self._is_there():
+        if self._has_process():
             self._shut_down()
         # Do nothing if this process cannot see the others: a child of a killed postmaster may still be writing.
         with suppress(PermissionError):
@@ -257,7 +257,7 @@ class Cluster:
             if not postmaster.cluster_processes(self.data):
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _is_there(self) -> bool:
+    def _has_process(self) -> bool:
         """Return whether a server of this cluster runs, reachable or not."""
         process = postmaster.postmaster_pid(self.data)
         try:
@@ -325,7 +325,7 @@ class Cluster:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
 
     def _stop(self) -> bool:
-        running = self._is_there()
+        running = self._has_process()
         if running:
             self._shut_down()
         self._remove_socket_folder()

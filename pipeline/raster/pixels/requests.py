@@ -8,7 +8,7 @@ from pipeline.errors import CatalogueError
 from pipeline.raster.models import Histogram
 from pipeline.storage import Root
 
-_EPSG = re.compile(r"EPSG:[0-9]{4,6}")
+EPSG_CODE = re.compile(r"EPSG:[0-9]{4,6}")
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,4 @@ def is_epsg_code(text: str) -> bool:
 
     Other texts could make PROJ or GDAL open a file.
     """
-    return bool(_EPSG.fullmatch(text))
+    return bool(EPSG_CODE.fullmatch(text))

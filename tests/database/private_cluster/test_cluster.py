@@ -57,7 +57,7 @@ def test_it_runs_only_while_it_is_in_use(home: Path) -> None:
             ).fetchone() or ("?",)
         assert (listening, bool(postgis), superuser) == ("", True, False)
     assert not folder.exists()
-    assert not Cluster(home).running()
+    assert not Cluster(home).answers()
     with pytest.raises(CatalogueError, match="rastersources db start"):
         Cluster(home).url()
 
@@ -67,7 +67,7 @@ def test_the_last_process_that_leaves_stops_it(home: Path) -> None:
         with Cluster(home).lease() as same:
             assert same == url
         assert select_42(url) == 42
-    assert not Cluster(home).running()
+    assert not Cluster(home).answers()
 
 
 def test_after_db_start_it_runs_until_db_stop(home: Path) -> None:
@@ -77,7 +77,7 @@ def test_after_db_start_it_runs_until_db_stop(home: Path) -> None:
         assert same == url
     assert select_42(url) == 42
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
-    assert not Cluster(home).running()
+    assert not Cluster(home).answers()
     assert "was not running" in run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home).stderr
 
 
@@ -102,10 +102,10 @@ def test_a_killed_process_loses_its_lease(home: Path) -> None:
     assert process.stdout.readline() == b"held\n"
     process.kill()
     process.communicate()
-    assert Cluster(home).running()  # no process has stopped it
+    assert Cluster(home).answers()  # no process has stopped it
     with Cluster(home).lease() as url:
         assert select_42(url) == 42
-    assert not Cluster(home).running()
+    assert not Cluster(home).answers()
 
 
 def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
@@ -138,7 +138,7 @@ def test_it_starts_again_after_its_socket_was_removed(home: Path) -> None:
     shutil.rmtree(leave_running(home))
     with Cluster(home).lease() as url:
         assert select_42(url) == 42
-    assert not Cluster(home).running()
+    assert not Cluster(home).answers()
 
 
 def test_it_stops_after_its_socket_was_removed(home: Path) -> None:
