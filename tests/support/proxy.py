@@ -1,7 +1,7 @@
 """A real HTTP proxy in front of an S3 server, which records exchanges and can inject faults."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,16 +100,15 @@ def forward(proxy: Proxy, request: BaseHTTPRequestHandler) -> None:
     if fault:
         answer(request, fault, {}, b"<Error><Code>SlowDown</Code></Error>", cut=False)
         return
-    connection = HTTPConnection(urlsplit(proxy.upstream).netloc, timeout=60)
-    connection.request(request.command, request.path, body, dict(request.headers))
-    with connection.getresponse() as response:
+    with closing(HTTPConnection(urlsplit(proxy.upstream).netloc, timeout=60)) as connection:
+        connection.request(request.command, request.path, body, dict(request.headers))
+        response = connection.getresponse()
         data = response.read()
         headers = {
             name: value
             for name, value in response.getheaders()
             if name.lower() != "transfer-encoding"
         }
-    connection.close()
     with proxy.lock:
         proxy.exchanges.append(Exchange(request.command, request.path, response.status, len(data)))
     answer(request, response.status, headers, data, cut=fault == 0)

@@ -290,7 +290,7 @@ def test_servers_that_are_away_end_a_run_that_the_next_completes(
 def test_an_import_stops_early_where_nothing_may_be_read(
     stac: Importer, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.ingest.stac.importing.MOST_REFUSED", 10)
+    monkeypatch.setattr("pipeline.ingest.stac.importing.MOST_REJECTED", 10)
     web.documents["/items.json"] = features(*(item(f"./{number}.tif") for number in range(40)))
     _, outcome = stac.outcome(f"{web.url}/items.json")
     assert "add the server to RASTERSOURCES_ROOTS" in str(outcome.failure)
