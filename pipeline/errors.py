@@ -70,7 +70,7 @@ class OutsideCRSDomain(RasterError, code="outside_crs_domain"):
 
 
 class NotFound(RasterError, code="not_found"):
-    """Check the name or list again: the file does not exist, or was deleted."""
+    """Check the name: the file does not exist, or was deleted."""
 
 
 class PermissionDenied(RasterError, code="permission_denied"):

@@ -57,12 +57,12 @@ def tile_box(tile: MapTile) -> dict[str, Any]:
 
 
 def extent_statement(caller: Caller, conditions: Sequence[Predicate]) -> Select[Any]:
-    """Select the bounds of the first `SAMPLE` sources in degrees."""
+    """Select the bounds of the first `SAMPLE` sources in degrees; east may lie beyond 180."""
     source = raster_sources.c
     crosses = source.west > source.east
     columns = [
-        case((crosses, -180.0), else_=source.west).label("west"),
-        case((crosses, 180.0), else_=source.east).label("east"),
+        source.west,
+        case((crosses, source.east + 360), else_=source.east).label("east"),
         source.south,
         source.north,
     ]

@@ -49,7 +49,9 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
             files = execute("remove_files").scalar_one()
             forgotten = execute("forget_rejections").rowcount
             if not files and not forgotten and not uuids:
-                raise CatalogueError("no registered file has this name; see `rastersources plan`")
+                raise CatalogueError(
+                    "no registered file has this name; `rastersources show NAME` lists the files of a source"
+                )
         empty = execute("find_empty", ids=list(sources)).scalars().all()
         kept = delete_removable(connection, empty)
     return UnregisterResult(files, len(empty) - len(kept), len(kept))

@@ -47,6 +47,15 @@ def published_address(configured: Settings) -> str | None:
     return published(home_folder(configured) / ADDRESS_FILE)
 
 
+def require_no_server(configured: Settings) -> None:
+    """Raise CatalogueError if an API runs for this home; a second `up` would run each schedule twice."""
+    if address := published_address(configured):
+        raise CatalogueError(
+            f"a server of {home_folder(configured)} runs at {address}; open that, stop it first, "
+            "or set RASTERSOURCES_HOME to another folder"
+        )
+
+
 def server_address(configured: Settings) -> str:
     """Return the address of the API that runs for this home, or the address in the settings."""
     default = f"http://{configured.host}:{configured.port or API_PORT}"

@@ -1,7 +1,7 @@
 """The command that imports other catalogues."""
 
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -53,7 +53,7 @@ Assets = Annotated[
     ),
 ]
 Group = Annotated[
-    str,
+    Literal["collection", "file"],
     typer.Option(
         help="collection: one raster source for each collection, asset and grid; file: one for each file."
     ),
@@ -145,7 +145,7 @@ def _import(
             outcome = import_stac(context, files)
     if as_json:
         print_document({**outcome_document(outcome), "stac": _counts_document(files.counts)})
-    elif not quiet:
+    elif not (quiet or outcome.failure):
         _print_counts(files.counts)
     return print_outcomes([outcome], monotonic() - began, quiet=quiet or as_json)
 
@@ -182,9 +182,10 @@ def _counts_document(summary: "AssetCounts") -> dict[str, object]:
 def _print_counts(summary: "AssetCounts") -> None:
     """Print the size of the catalogue, and the kinds of assets that are left out."""
     without = f", {summary.without} without a GeoTIFF" if summary.without else ""
-    echo(
-        f"found {pluralize(summary.items, 'item')}{without}, with {pluralize(summary.geotiffs, 'GeoTIFF')}"
-    )
+    geotiffs = f", with {pluralize(summary.geotiffs, 'GeoTIFF')}" if summary.geotiffs else ""
+    echo(f"found {pluralize(summary.items, 'item')}{without}{geotiffs}")
+    if not summary.items:
+        echo("no item was found; check the catalogue, and --collection if you gave it", err=True)
     if summary.others:
         kinds = [f"{count} {kind}" for kind, count in summary.others.most_common(SHOWN_KINDS)]
         more = len(summary.others) - len(kinds)

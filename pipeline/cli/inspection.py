@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline.cli.terminal import strip_control_characters
+from pipeline.cli.terminal import pluralize, strip_control_characters
 from pipeline.definitions.durations import format_interval, format_time
 from pipeline.raster.models import BandStatistics, RasterFile, Statistics
 
@@ -103,7 +103,7 @@ def field_texts(raster: RasterFile) -> dict[str, str]:
     if len(raster.times) > SHOWN_TIMES:
         times += f" ... {len(raster.times)} in all"
     return {
-        "size": f"{raster.width} x {raster.height} pixels, {raster.count} band(s), {raster.size} bytes",
+        "size": f"{raster.width} x {raster.height} pixels, {pluralize(raster.count, 'band')}, {raster.size} bytes",
         "dtype": raster.dtype,
         "fill_value": raster.fill_value or "none",
         "projection": place.projection or "no EPSG code",

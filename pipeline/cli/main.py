@@ -1,5 +1,6 @@
 """The command line: all commands of `rastersources`."""
 
+import errno
 import gc
 import os
 import sys
@@ -102,6 +103,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the program that read our output has ended, such as `head`
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123 - the rest of the output has no place to go
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        place = error.filename or "the output"
+        exit_with_error(f"{place} cannot be written, because its disk is full; free some space")
     finally:
         gc.freeze()  # the end of the process frees all memory at once
     raise SystemExit(status or 0)

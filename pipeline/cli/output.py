@@ -15,6 +15,7 @@ from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.reasons import explain
 from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
+from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, SyncPlan
 from pipeline.ingest.register import RunOutcome
@@ -76,6 +77,9 @@ def outcome_document(outcome: RunOutcome) -> dict[str, object]:
 def print_report(outcomes: Sequence[RunOutcome], seconds: float) -> None:
     """Print rejected files and warnings by reason, failures, and a summary."""
     total = total_report(outcomes)
+    for outcome in outcomes:
+        if outcome.definition == REGISTER_ID and not (outcome.failure or outcome.report.listed):
+            echo("no GeoTIFF was found; names of GeoTIFFs end with .tif or .tiff", err=True)
     print_rejections(total)
     for code, count in total.warnings.most_common():
         reason = explain(code).meaning
@@ -159,7 +163,7 @@ def print_plans(plans: Sequence[SyncPlan], orphans: Sequence[Orphan]) -> None:
     for orphan in orphans:
         sources = pluralize(orphan.sources, "source")
         echo(
-            f"orphaned {orphan.id}: no longer in the file, has {sources}; `sync --prune` removes them"
+            f"orphaned {orphan.id}: no longer in its sources.toml, has {sources}; `sync --prune` removes them"
         )
 
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.completion import complete_access, complete_organisation, complete_user
 from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import echo, is_terminal, print_document, print_rows
 from pipeline.errors import CatalogueError
@@ -47,6 +48,14 @@ ALIASES = {
 """Short names of frequently used filters."""
 
 
+COMPLETIONS = {
+    "access_modifier": complete_access,
+    "organisation__name": complete_organisation,
+    "supplier": complete_user,
+}
+"""What completes the value of a filter."""
+
+
 class SearchCommand(TyperCommand):
     """A command with an option for each filter of the API; the filters are imported when the command is used."""
 
@@ -55,10 +64,23 @@ class SearchCommand(TyperCommand):
         return [*super().get_params(ctx), *filter_options(completing=ctx.resilient_parsing)]
 
     def invoke(self, ctx: Any) -> Any:
-        """Store the filters in `ctx.obj`, because the function of the command has no parameters for them."""
+        """Store the filters in `ctx.obj`, because the function of the command has no parameters for them.
+
+        Raises CatalogueError for a value that only the database can check, such as a regular expression.
+        """
+        from psycopg.errors import DataError
+        from sqlalchemy.exc import DBAPIError
+
+        from pipeline.database.connection_errors import database_reason
+
         names = {option.name for option in filter_options()}
         ctx.obj = {name: ctx.params.pop(name) for name in names if name in ctx.params}
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except DBAPIError as error:
+            if not isinstance(error.orig, DataError):
+                raise
+            raise CatalogueError(f"a value is not usable: {database_reason(error)}") from error
 
 
 @cache
@@ -84,7 +106,10 @@ def filter_options(*, completing: bool = False) -> list[Any]:
     command.__annotations__ = {
         name: Annotated[
             str | None,
-            typer.Option(option_name(name), help=help, hidden=hidden and not completing, metavar="VALUE"),
+            typer.Option(
+                option_name(name), help=help, hidden=hidden and not completing, metavar="VALUE",
+                autocompletion=COMPLETIONS.get(name),
+            ),
         ]
         for name, (help, hidden) in texts.items()
     }  # fmt: skip
@@ -120,7 +145,10 @@ def search(
     as_user: Annotated[
         str | None,
         typer.Option(
-            "--as", help="Search what this user may see; default: everything.", metavar="USERNAME"
+            "--as",
+            help="Search what this user may see; default: everything.",
+            metavar="USERNAME",
+            autocompletion=complete_user,
         ),
     ] = None,
 ) -> None:

@@ -69,6 +69,7 @@ def up(
     configured = server_settings(workers)
     load_config(config)
     bootstrap.uploads_location(configured)
+    bootstrap.require_no_server(configured)
     prefect_port, pages = bootstrap.prefect_address(configured)
     configured = replace(
         configured,

@@ -92,7 +92,9 @@ def translate_error(error: psycopg.Error | DBAPIError) -> RastersourcesError | N
             return CatalogueError(sentence.replace("{}", name))
     if is_of_url:
         return None  # a bug in this program
-    return TransientError(f"the database does not answer; try again later ({first_line(message)})")
+    return TransientError(
+        f"the database does not answer; try again later, or check its URL ({first_line(message)})"
+    )
 
 
 def explain_missing_privilege(message: str) -> str:

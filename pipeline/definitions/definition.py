@@ -163,7 +163,9 @@ class Definition(CommonFields):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise CatalogueError(f"arguments: {next(faults_of(error, cls))}") from error
+            fault = next(faults_of(error, cls))
+            option = "-".join(map(str, fault.path)).replace("_", "-")
+            raise CatalogueError(f"--{option}: {fault.sentence}") from error
 
     def conflicts(self, context: Any) -> Iterator[Conflict]:
         """Yield the conflicts between fields."""

@@ -138,8 +138,8 @@ class TileIndex:
             raise CatalogueError("no raster file was found; an index needs at least one")
         if not usable:
             raise CatalogueError(
-                f"all chosen files ({everything}) are missing, or the caller may not see their location; set their "
-                "public URLs in RASTERSOURCES_ASSET_URLS, or export --as a user who may write their sources"
+                f"all chosen files ({everything}) are missing, or their location may not be shown; set their public "
+                "URLs in RASTERSOURCES_ASSET_URLS, or export --as a user who may write their sources"
             )
         return Summary(usable, missing=missing, not_public=everything - usable - missing)
 
@@ -147,7 +147,13 @@ class TileIndex:
         """Return the CRS, pixels and bounds of the mosaic. Raises CatalogueError if the files have different ones."""
         sizes = (cast(_FILE.pixelsize_x, REAL), cast(_FILE.pixelsize_y, REAL))
         system = coordinate_systems.c
-        kinds = (system.id, _FILE.dtype, _FILE.band_count, _FILE.rotated, *sizes)
+        kinds = (
+            func.coalesce(system.projection, cast(system.id, Text)),
+            _FILE.dtype,
+            _FILE.band_count,
+            _FILE.rotated,
+            *sizes,
+        )
         columns = [
             func.min(system.wkt).label("wkt"), func.min(system.projection).label("projection"),
             _FILE.dtype, _FILE.band_count, _FILE.rotated,
@@ -227,7 +233,8 @@ def differences(kinds: Sequence[Row[Any]]) -> Iterator[str]:
     for kind in kinds[:SHOWN]:
         system = kind.projection or "a CRS without a code"
         size = f"{kind.width:.10g} x {abs(kind.height):.10g}"
-        yield f"  {kind.files} files: {system}, {kind.dtype}, bands: {kind.band_count}, pixels of {size}"
+        files = "1 file" if kind.files == 1 else f"{kind.files} files"
+        yield f"  {files}: {system}, {kind.dtype}, bands: {kind.band_count}, pixels of {size}"
     if len(kinds) > SHOWN:
         yield "  ... and more"
 

@@ -111,7 +111,7 @@ def describe(
     nodata = _nodata(facts, main, aux_xml)
     provenance = {
         "transform": _transform_origin(main, aux_xml, sidecars),
-        "projection": _crs_origin(main, aux_xml, sidecars),
+        "projection": _crs_origin(main, aux_xml, sidecars) if placement.crs.wkt else None,
         "fill_value": _nodata_origin(main, aux_xml, nodata[0]),
     }
     warnings = (

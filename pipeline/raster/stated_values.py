@@ -18,16 +18,16 @@ NODATA_PATTERN = (
 def check_assigned_values(
     crs: str | None, nodata: str | None, *, override: bool = False
 ) -> AssignedValues:
-    """Return checked values of the command line. Raises CatalogueError that begins with the name of the wrong value."""
+    """Return checked values of the command line. Raises CatalogueError that names the wrong option."""
     if override and crs is None:
-        raise CatalogueError("crs_override: needs crs; give crs too")
+        raise CatalogueError("--crs-override: needs --crs; give it too")
     values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
     for name, normalize in (("crs", normalize_crs), ("nodata", normalize_nodata)):
         value = values[name]
         try:
             values[name] = None if value is None else normalize(value)
         except CatalogueError as error:
-            raise CatalogueError(f"{name}: {error}") from error
+            raise CatalogueError(f"--{name}: {error}") from error
     return AssignedValues(values["crs"], override, values["nodata"])
 
 

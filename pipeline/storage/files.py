@@ -143,11 +143,11 @@ def translate_os_error(error: OSError) -> RasterError:
     """Return the RasterError for an error of the file system."""
     match error:
         case FileNotFoundError() | NotADirectoryError():
-            return NotFound("the file does not exist (any more); check its name or list again")
+            return NotFound("the file does not exist (any more); check its name")
         case PermissionError():
             return PermissionDenied("this user may not read it; change its permissions")
         case IsADirectoryError():
-            return NotAFile("this is a folder; name a file")
+            return NotAFile("this is a folder; name a file in it")
     if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
         return NotFound("the link is in a loop, or the name is too long; correct the link")
     return Unreadable(f"the file system reports {error.strerror or error}; check the disk")

@@ -191,7 +191,7 @@ def _check_sidecar(path: str, roots: AllowedRoots) -> None:
 def require_regular(status: os.stat_result) -> None:
     """Raise NotAFile for a folder, pipe, socket or device."""
     if stat.S_ISDIR(status.st_mode):
-        raise NotAFile("this is a folder; name a file")
+        raise NotAFile("this is a folder; name a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise NotAFile("this is a pipe, socket or device; name a file")
 

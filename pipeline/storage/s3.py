@@ -106,7 +106,7 @@ def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
     match = _STATUS.search(text)
     status = int(match[1]) if match else None
     if isinstance(error, FileNotFoundError) or status == 404:
-        return NotFound("the object does not exist (any more); check its name or list again")
+        return NotFound("the object does not exist (any more); check its name")
     if status in (412, 416):
         return FileChanged.since_listed("the object")
     if fault := _fault_of_set_up(error, status):

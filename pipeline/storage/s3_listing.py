@@ -73,7 +73,7 @@ def list_bucket_files(location: Location, roots: AllowedRoots) -> Iterator[Store
             yield first
             yield from files
             return
-    raise NotFound("no object has this name or prefix (any more); check it or list again")
+    raise NotFound("no object has this name or prefix (any more); check it")
 
 
 def _below(bucket: str, prefix: str, location: Location) -> Iterator[StoredFile]:

@@ -108,7 +108,7 @@ class WebClient:
                 answer = self._ask(url, request, max(0.1, deadline - time.monotonic()))
             except (httpx.TransportError, TimeoutError) as error:
                 failures += 1
-                reason = f"the connection fails ({type(error).__name__})"
+                reason = f"the connection to its server fails ({type(error).__name__})"
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise Unreachable(
                     f"the request to its server failed ({type(error).__name__})"
@@ -120,7 +120,7 @@ class WebClient:
                 reason, wanted = f"its server answers {answer.status}", _retry_after(answer.headers)
             delay = max(wanted, random.uniform(pause / 2, pause))  # noqa: S311
             if failures >= _MOST_FAILURES or time.monotonic() + delay >= deadline:
-                raise Unreachable(f"{reason}; try again later")
+                raise Unreachable(f"{reason}; try again later, or check its URL")
             time.sleep(delay)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -172,6 +172,9 @@ def test_the_shell_completes_ids_names_and_modifiers(people: str, tmp_path: Path
     assert complete(people, "register . --organisation O", tmp_path) == ["Owner"]
     assert complete(people, "role grant a", tmp_path) == ["ann"]
     assert complete(people, "search --name-ic", tmp_path) == ["--name-icontains"]
+    assert complete(people, "search --access-modifier P", tmp_path) == ["Public", "Private"]
+    assert complete(people, "search --organisation-name O", tmp_path) == ["Owner"]
+    assert complete(people, "search --as a", tmp_path) == ["ann"]
 
 
 def test_completion_prints_nothing_if_it_finds_nothing(tmp_path: Path) -> None:

@@ -113,6 +113,10 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
     failed = run(register, status=1, RASTERSOURCES_DATABASE_URL=database_url)
     assert 'there is no organisation "Statuses"' in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
+    (tmp_path / "empty").mkdir()
+    empty = [*RASTERSOURCES, "register", tmp_path / "empty", "--organisation", "Empty", "--create"]
+    done = run(empty, RASTERSOURCES_DATABASE_URL=database_url)
+    assert done.stderr == "no GeoTIFF was found; names of GeoTIFFs end with .tif or .tiff\n"
     done = run([*register, "--create"], RASTERSOURCES_DATABASE_URL=database_url)
     assert "1 registered, 0 unchanged, 0 rejected" in done.stdout
     write_raster(tmp_path / "bad.tif", crs=None)
@@ -131,9 +135,9 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
         (["unregister", " "], "a path is empty"),
         (
             ["register", ".", "--organisation", "X", "--access-modifier", "Secret"],
-            "access_modifier",
+            "--access-modifier: must be",
         ),
-        (["register", ".", "--organisation", "X", "--time", "yesterday"], "time"),
+        (["register", ".", "--organisation", "X", "--time", "yesterday"], "--time: "),
         (["register", ".", "--organisation", "X", "--pattern", "("], "not a regular expression"),
         (["register", ".", "--organisation", "X", "--name", "{nothing}"], "{nothing}"),
         (["register", ".", "--organisation", " "], "organisation"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from pipeline.catalogue.filters import RASTER_SOURCES
 from pipeline.cli import search
 from tests.cli.conftest import run_command
-from tests.support.commands import RASTERSOURCES, run
+from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 
@@ -153,6 +154,7 @@ def test_a_pipe_gets_one_line_with_tabs_for_each_source(catalogue: str) -> None:
         (["--created-gte", "yesterday"], '--created-gte "yesterday": must be a time such as '),
         (["--since", "yesterday"], '--since "yesterday": must be a time such as '),
         (["--json", "--csv"], "choose one of --json, --csv"),
+        (["--name-regex", "("], "a value is not usable: invalid regular expression: "),
         (["--as", "nobody"], 'there is no user "nobody"; add one with'),
     ],
 )
@@ -160,6 +162,18 @@ def test_a_wrong_value_gives_one_sentence(catalogue: str, words: list[str], sent
     errors = run_command(catalogue, "search", *words, status=1)
     assert sentence in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_a_full_disk_gives_one_sentence(catalogue: str) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*RASTERSOURCES, "search", "--csv"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=environment(RASTERSOURCES_DATABASE_URL=catalogue),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "rastersources: the output cannot be written, because its disk is full; free some space\n"
+    )
 
 
 def test_show_prints_all_fields_and_draws_the_footprint(

@@ -173,7 +173,7 @@ def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
 ) -> None:
     command("sync", "--create")
     (folder / "sources.toml").write_text(CONFIG.partition('[[source]]\nid = "two"')[0])
-    assert "orphaned two: no longer in the file, has 1 source" in command("plan").stdout
+    assert "orphaned two: no longer in its sources.toml, has 1 source" in command("plan").stdout
     command("sync")
     assert "orphaned two" in command("plan").stdout
     assert "pruned two: 1 source removed" in command("sync", "--prune").stderr

@@ -139,6 +139,10 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(home: Path, running
     pages = f"http://127.0.0.1:{running.prefect_port}"
     assert "<title>Prefect" in httpx.get(pages, timeout=60, follow_redirects=True).text
     assert httpx.get(f"{pages}/ui-settings", timeout=60).json()["api_url"] == f"{pages}/api"
+    second = run([*RASTERSOURCES, "up", "--config", SAMPLES], status=1, RASTERSOURCES_HOME=home)
+    assert second.stderr.startswith(
+        f"rastersources: a server of {home} runs at http://127.0.0.1:{running.port}; open that, "
+    )
     socket_folder = find_socket_folder(home)
     assert socket_folder.is_dir()
     assert running.send_signal(signal.SIGTERM) == 0  # the test of the README sends Ctrl-C

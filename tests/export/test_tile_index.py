@@ -148,6 +148,22 @@ def test_files_that_are_not_one_mosaic_are_refused(catalogue: Catalogue, tmp_pat
     assert not list(tmp_path.glob("*.gpkg"))
 
 
+def test_a_file_with_the_crs_of_its_definition_joins_the_mosaic_of_others(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    first = write_tile(catalogue.folder / "open" / "own.tif", 0, 0)
+    second = write_raster(
+        catalogue.folder / "open" / "assigned.tif", crs=None, nodata=-9999,
+        transform=Affine(10, 0, WEST + 100, 0, -10, NORTH),
+    )  # fmt: skip
+    catalogue.register("own", first)
+    catalogue.register("assigned", second, crs="EPSG:28992")
+    catalogue.export("gti", tmp_path / "x.gti.gpkg", names=["own", "assigned"])
+    with rasterio.open(tmp_path / "x.gti.gpkg") as mosaic:
+        assert mosaic.crs.to_epsg() == 28992
+        assert (mosaic.read(1) != mosaic.nodata).any()
+
+
 def test_a_file_beside_the_grid_is_named(catalogue: Catalogue, tmp_path: Path) -> None:
     beside = write_raster(
         catalogue.folder / "open" / "beside.tif", transform=Affine(10, 0, WEST + 104, 0, -10, NORTH)

@@ -176,7 +176,7 @@ def test_every_authority_of_proj_is_accepted(text: str, code: str) -> None:
 def test_an_unusable_crs_is_rejected_with_a_message(text: str, sentence: str) -> None:
     with pytest.raises(CatalogueError, match=f"^{sentence}"):
         normalize_crs(text)
-    with pytest.raises(CatalogueError, match=f"^crs: {sentence}"):
+    with pytest.raises(CatalogueError, match=f"^--crs: {sentence}"):
         check_assigned_values(text, None)
 
 
@@ -276,7 +276,7 @@ def test_holes_of_a_sparse_file_are_zeros_as_in_gdal(tmp_path: Path) -> None:
         (["--crs", "EPSG:1"], "crs: PROJ has no CRS EPSG:1"),
         (["--crs", "RD"], "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
         (["--nodata", "much"], "nodata: is not a number"),
-        (["--crs-override"], "crs_override: needs crs; give crs too"),
+        (["--crs-override"], "--crs-override: needs "),
     ],
 )
 def test_wrong_arguments_give_one_sentence(

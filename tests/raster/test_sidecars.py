@@ -9,7 +9,7 @@ import tifffile
 from affine import Affine
 
 from pipeline.errors import MissingCRS, NoGrid, OverBudget
-from pipeline.raster import Budget, RasterFile, ReadOptions
+from pipeline.raster import AssignedValues, Budget, RasterFile, ReadOptions
 from tests.support.factory import RD_TRANSFORM, place_tags, read_path, write_raster, write_tagged
 
 WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
@@ -69,6 +69,14 @@ def test_a_world_file_does_not_give_a_crs(tmp_path: Path) -> None:
     (tmp_path / "a.tfw").write_text(WORLD_FILE)
     with pytest.raises(MissingCRS):
         read_path(path)
+
+
+def test_a_crs_of_the_definition_does_not_come_from_the_world_file(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
+    (tmp_path / "a.tfw").write_text(WORLD_FILE)
+    raster = read_path(path, ReadOptions(assigned=AssignedValues("EPSG:28992", by="the test")))
+    assert warning_codes(raster) == ["sidecar_transform", "crs_assigned"]
+    assert raster.provenance["projection"] == "crs of the test"
 
 
 def test_an_aux_xml_that_is_not_xml_gives_a_warning(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ COLUMNS = (
     ("name", "Name"),
     (None, "Organisation"),
     (None, "Kind"),
-    (None, "PageBox"),
+    (None, "Extent"),
     (None, "Pixel"),
     (None, "Type"),
     ("first_value_timestamp", "Times"),

@@ -202,6 +202,8 @@ async def choose_export(call: Call, source: Any, request: DataRequest) -> Export
         raise Problem(400, "The files of the raster source are missing; restore them and sync it.")
     most = call.api.config.picture_files
     bounds, degrees = await bounds_of(call, request.window, rows[0].wkt)
+    if source.projection == DEGREES and (source.origin_x < -180 or source.upper_bound_x > 180):
+        bounds = None  # the window may lie one turn of the earth from the files
     chosen = choose_files(source.id, most + 1, step=step, bounds=bounds, degrees=degrees)
     # If no file intersects the window, any file serves: it has the data type of the empty GeoTIFF.
     rows = await call.api.database.rows(chosen) or rows

@@ -14,7 +14,7 @@ from pipeline.raster.linked_folder import linked_folder, translate_disk_errors
 from pipeline.raster.nodata import nodata_number
 from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.mosaic import Mosaic
-from pipeline.raster.pixels.nearest import WindowGrid
+from pipeline.raster.pixels.nearest import grids_of
 from pipeline.raster.pixels.requests import BadParameter, Export, ExportedFile, Window
 
 _BLOCK = 256
@@ -27,7 +27,7 @@ _open_descriptors: list[int] = []
 def export(request: Export, mosaic: Mosaic) -> ExportedFile:
     """Write a window to an unnamed file, block by block. Raises the errors of `Mosaic.read`."""
     window, files = request.window, request.files
-    grids = {file.wkt: WindowGrid(window, file.wkt, approximate=False) for file in files}
+    grids = grids_of(window, files, approximate=False)
     nodata = _nodata(request)
     fill = 0 if nodata is None else nodata
     with linked_folder({}) as folder:
@@ -35,7 +35,7 @@ def export(request: Export, mosaic: Mosaic) -> ExportedFile:
         try:
             with rasterio.open(path, "w", **_profile(request, nodata)) as dataset:
                 for part in _parts(window):
-                    pixels = mosaic.read([grids[file.wkt] for file in files], part, fill)
+                    pixels = mosaic.read(grids, part, fill)
                     dataset.write(pixels.values, window=part.window)
             with translate_disk_errors():
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,5 +1,6 @@
 """Finds, for each pixel of a window, the pixel of a file that contains its centre (nearest neighbour)."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, floor, isfinite
 from typing import Any
@@ -11,7 +12,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from pipeline.raster.pixels.blocks import Area
-from pipeline.raster.pixels.requests import BadParameter, Window
+from pipeline.raster.pixels.requests import BadParameter, PixelFile, Window
 
 Numbers = npt.NDArray[np.floating[Any]]
 _ROUNDING = 1e-10
@@ -29,11 +30,40 @@ def whole(window: Window) -> Area:
     return Area(0, 0, window.height, window.width)
 
 
+def grids_of(
+    window: Window, files: Sequence[PixelFile], *, approximate: bool
+) -> "list[WindowGrid]":
+    """Return the grid of the window for each file; files that need the same one share it."""
+    needs = [(file.wkt, middle_longitude(file)) for file in files]
+    grids = {
+        (wkt, middle): WindowGrid(window, wkt, approximate=approximate, middle=middle)
+        for wkt, middle in set(needs)
+    }
+    return [grids[need] for need in needs]
+
+
+def middle_longitude(file: PixelFile) -> float | None:
+    """Return the longitude in the middle of a file in degrees that reaches beyond 180 degrees; else None.
+
+    GDAL's warper turns longitudes by 360 degrees if they are more than 180 degrees from it (CENTER_LONG).
+    """
+    transform = Affine(*file.transform)
+    corners = ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
+    longitudes = [(transform @ corner)[0] for corner in corners]
+    west, east = min(longitudes), max(longitudes)
+    if (west >= -180 and east <= 180) or east - west > 360 or not _is_in_degrees(file.wkt):
+        return None
+    return (west + east) / 2
+
+
 class WindowGrid:
     """The pixels of a window, with their places in the CRS of a file."""
 
-    def __init__(self, window: Window, wkt: str, *, approximate: bool) -> None:
-        """Raises BadParameter if the CRS of the window is unknown."""
+    def __init__(
+        self, window: Window, wkt: str, *, approximate: bool, middle: float | None = None
+    ) -> None:
+        """Raises BadParameter if the CRS of the window is unknown. `middle` is that of `middle_longitude`."""
+        self._middle = middle
         self._transformer = None if window.crs is None else _transformer(window.crs, wkt)
         self._approximate = approximate
         self.step_x = (window.east - window.west) / window.width
@@ -56,6 +86,8 @@ class WindowGrid:
         self, part: Area, transform: Affine, width: int, height: int
     ) -> Area | None:
         """Return a part that contains all pixels with centres in a file; None if there are no such pixels."""
+        if self._transformer is None and self._middle is not None:
+            return part
         if self._transformer is not None and not self._approximate:
             return part
         if self._transformer is None:
@@ -116,6 +148,10 @@ class WindowGrid:
         )
         if self._transformer is not None:
             x, y = self._transformer.transform(x, y)
+        if self._middle is not None:
+            x = np.where(
+                x < self._middle - 180, x + 360, np.where(x > self._middle + 180, x - 360, x)
+            )
         # The same order of computation as in GDAL, so that ties between two pixels have the same result.
         inverse = ~transform
         with np.errstate(invalid="ignore", over="ignore"):
@@ -171,6 +207,12 @@ def _transformer(crs: str, wkt: str) -> Transformer:
     except ProjError as error:
         raise BadParameter("projection", _UNKNOWN) from error
     raise BadParameter("projection", _UNKNOWN)
+
+
+@lru_cache(maxsize=256)
+def _is_in_degrees(wkt: str) -> bool:
+    crs = CRS(wkt)
+    return crs.is_geographic and crs.axis_info[0].unit_name == "degree"
 
 
 def _common(part: Area, left: float, right: float, top: float, bottom: float) -> Area | None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pipeline.errors import UnsupportedDtype
 from pipeline.raster.pixels.colormaps import COLORMAPS
 from pipeline.raster.pixels.mosaic import Mosaic
-from pipeline.raster.pixels.nearest import WindowGrid, whole
+from pipeline.raster.pixels.nearest import grids_of, whole
 from pipeline.raster.pixels.png import write_palette_png, write_rgba_png
 from pipeline.raster.pixels.requests import Picture
 from pipeline.raster.pixels.values import Pixels
@@ -25,10 +25,7 @@ def draw(picture: Picture, mosaic: Mosaic) -> bytes:
         return write_palette_png(np.full(shape, COLOURS, np.uint8), ramp(picture.colormap))
     if picture.files[0].dtype.startswith("c"):
         raise UnsupportedDtype("complex numbers have no colours; request the data instead")
-    wkts = {
-        file.wkt: WindowGrid(picture.window, file.wkt, approximate=True) for file in picture.files
-    }
-    grids = [wkts[file.wkt] for file in picture.files]
+    grids = grids_of(picture.window, picture.files, approximate=True)
     pixels = mosaic.read(grids, whole(picture.window))
     if len(picture.files[0].bands) >= 3:
         return write_rgba_png(_colours_of(pixels))

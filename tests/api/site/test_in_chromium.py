@@ -3,10 +3,12 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from httpx import Client
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
@@ -186,6 +188,41 @@ def test_the_raster_is_drawn_for_the_chosen_time(
     assert ends == ["0", "100"]
     wait_for_text(browser, "2 files, 2 steps: no step")
     assert_no_errors(browser, address)
+
+
+def test_a_source_across_the_antimeridian_is_drawn_as_one(
+    open_browser: OpenBrowser, client: Client, engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path
+) -> None:  # fmt: skip
+    values = np.full((1, 20, 20), 100, "float32")
+    values[:, :10] = 0
+    path = write_raster(
+        tmp_path / "fiji.tif", width=20, height=20, crs="EPSG:4326",
+        transform=Affine(0.1, 0, 179, 0, -0.1, 10), values=values,
+    )  # fmt: skip
+    register_files(engine, pool.read, definition_files([path], id="fiji", access_modifier="Public"))
+    (row,) = client.get(SOURCES, params={"name": "fiji"}).json()["results"]
+    address, browser = address_of(client), open_browser(1300, "light")
+    browser.get(f"{address}/sources/{row['uuid']}/")
+    wait_for_map(browser)
+    corners = (179.5, 9.5), (180.5, 9.5), (179.5, 8.5), (180.5, 8.5)
+    top_left, top_right, bottom_left, bottom_right = colours_at(browser, *corners)
+    assert top_left == top_right != bottom_left == bottom_right
+    browser.get(f"{address}/?name=fiji")
+    wait_for_map(browser)
+    extent = browser.find_element("id", "map").get_attribute("data-extent")
+    assert list(map(float, extent.split(","))) == [179, 8, 181, 10]
+    assert browser.execute_script(WIDEST_STEP_OF_LAND) < 120
+    assert_no_errors(browser, address)
+
+
+WIDEST_STEP_OF_LAND = """
+    const land = document.getElementById("map").map.getLayers().item(0).getSource().getFeatures()
+        .filter((feature) => feature.get("name") !== "Antarctica");
+    const rings = land.flatMap((feature) => feature.getGeometry().getCoordinates()).flat();
+    const steps = rings.flatMap((ring) => ring.slice(1).map(([x], place) => Math.abs(x - ring[place][0])));
+    return Math.max(...steps) * 180 / 20037508.342789244;
+"""
+"""Returns the widest step in degrees between two points of the outline of a country."""
 
 
 def test_a_person_adds_changes_and_deletes_a_source(

@@ -100,6 +100,35 @@ def test_the_pixels_are_those_of_gdalwarp(
 
 
 @pytest.mark.parametrize(
+    ("crs", "bounds"),
+    [
+        ("EPSG:4326", (-180.0, 8.0, -179.0, 10.0)),
+        ("EPSG:4326", (179.5, 8.5, 180.5, 9.5)),
+        ("EPSG:4326", (-120.0, 8.0, -118.0, 10.0)),
+        ("EPSG:3857", (-20_037_508.0, 890_000.0, -19_930_000.0, 1_100_000.0)),
+        ("EPSG:3857", (-10_000_000.0, 890_000.0, -9_000_000.0, 1_100_000.0)),
+        ("EPSG:32660", (700_000.0, 890_000.0, 950_000.0, 1_100_000.0)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("west", "step"), [(179.0, 0.1), (0.0, 18.0), (-181.0, 0.1)], ids=["179", "0-360", "-181"]
+)
+def test_the_pixels_beyond_180_degrees_are_those_of_gdalwarp(
+    client: Client, show: Show, tmp_path: Path,
+    west: float, step: float, crs: str, bounds: tuple[float, ...],
+) -> None:  # fmt: skip
+    transform = Affine(step, 0, west, 0, -0.1, 10)
+    values = random_values(20, 20)
+    path = write_raster(
+        tmp_path / "a.tif", width=20, height=20, crs="EPSG:4326", transform=transform, values=values
+    )
+    box = ",".join(map(str, bounds))
+    query = f"bbox={box}&projection={crs}&width=31&height=29"
+    pixels, _ = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
+    np.testing.assert_array_equal(pixels, warp(path, bounds, crs, 31, 29))
+
+
+@pytest.mark.parametrize(
     ("transform", "dtype", "nodata", "count"),
     [
         (Affine(10, 0, 155_000, 0, 10, 460_000), "int16", -32768, 1),

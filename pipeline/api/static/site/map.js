@@ -22,7 +22,7 @@ export function makeMap(element) {
   const map = new ol.Map({
     target: element,
     layers: [ground],
-    view: new ol.View({ center: [0, 2e6], zoom: 1, maxZoom: 22, constrainResolution: false }),
+    view: new ol.View({ center: [0, 2e6], zoom: 1, maxZoom: 22, constrainResolution: false, multiWorld: true }),
     controls: ol.control.defaults.defaults({ rotate: false, attributionOptions: { collapsible: false } })
       .extend([new ol.control.ScaleLine()]),
     interactions: ol.interaction.defaults.defaults({ pinchRotate: false, altShiftDragRotate: false }),
@@ -52,6 +52,7 @@ function outlines(url) {
     wrapX: true,
     attributions: ["Natural Earth"],
   });
+  source.on("featuresloadend", ({ features }) => features.forEach((feature) => joinAtAntimeridian(feature)));
   const layer = new ol.layer.Vector({ source });
   const paint = () => layer.setStyle(new ol.style.Style({
     fill: new ol.style.Fill({ color: colour("--land") }),
@@ -60,6 +61,31 @@ function outlines(url) {
   paint();
   onScheme(paint);
   return layer;
+}
+
+/** Let polygons that cross the antimeridian go on beyond it, and draw them a second time one world further west. */
+function joinAtAntimeridian(feature) {
+  const world = ol.extent.getWidth(ol.proj.get("EPSG:3857").getExtent());
+  const polygons = [feature.getGeometry()].flatMap((shape) => (shape.getPolygons ? shape.getPolygons() : [shape]));
+  const joined = polygons.flatMap((polygon) => {
+    const rings = polygon.getCoordinates().map((ring) => unwrap(ring, world));
+    const moved = rings.map((ring) => ring.map(([x, y]) => [x - world, y]));
+    return rings.flat().some(([x]) => x > world / 2) ? [rings, moved] : [rings];
+  });
+  feature.setGeometry(new ol.geom.MultiPolygon(joined));
+}
+
+/** Remove the jumps of a ring from one side of the map to the other; a ring around a pole stays as it is. */
+function unwrap(ring, world) {
+  let turn = 0;
+  const moved = ring.map(([x, y], place) => {
+    const step = place ? x - ring[place - 1][0] : 0;
+    turn -= Math.abs(step) > world / 2 ? Math.sign(step) * world : 0;
+    return [x + turn, y];
+  });
+  if (turn !== 0) return ring;
+  const west = Math.min(...moved.map(([x]) => x));
+  return west < -world / 2 ? moved.map(([x, y]) => [x + world, y]) : moved;
 }
 
 /** Convert west,south,east,north in degrees to an extent of the map; a box across the antimeridian extends beyond 180. */

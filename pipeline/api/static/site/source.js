@@ -25,7 +25,7 @@ function showMap() {
   map.addLayer(pixels);
   map.addLayer(border);
   // Fit before adding the tiles, so that tiles of the whole world are not requested.
-  show(map, border.getSource().getExtent(), 19);
+  show(map, within, 19);
 
   function draw() {
     const parameters = new URLSearchParams({ colormap: style.querySelector("[name=colormap]").value, v: changed });
