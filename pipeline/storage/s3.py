@@ -42,7 +42,9 @@ def bucket_and_key(base: str) -> tuple[str, str]:
     bucket, _, key = base.removeprefix(S3).partition("/")
     key = key.rstrip("/")
     if not _BUCKET.fullmatch(bucket):
-        raise CatalogueError(f'"{base}" does not name a bucket; write s3://bucket/prefix')
+        raise CatalogueError(
+            f'"{base}" does not name a bucket; write s3://bucket/prefix, with a bucket of 3 to 63 small letters and digits'
+        )
     parts = key.split("/") if key else []
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\0-\x1f\x7f]", key):
         raise CatalogueError(f'"{base}" is {_BAD_KEY}; copy the objects to other keys')

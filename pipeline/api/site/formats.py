@@ -27,7 +27,8 @@ def show_number(number: float | None) -> str:
     """Return a number with thousands separators; one that is not an integer has at most ten digits."""
     if number is None:
         return NOTHING
-    return f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
+    is_whole = isinstance(number, int) or (number.is_integer() and abs(number) < 1e15)
+    return f"{int(number):,}" if is_whole else f"{number:,.10g}"
 
 
 def show_count(number: int, noun: str) -> str:

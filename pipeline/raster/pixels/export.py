@@ -60,7 +60,7 @@ def _nodata(request: Export) -> float | None:
         return nodata_number(first.nodata[first.bands[0] - 1], first.dtype)
     number = nodata_number(request.nodata, first.dtype)
     if number is None:
-        raise BadParameter("nodata", f"pixels of type {first.dtype} cannot have this value")
+        raise BadParameter("nodata", f"is not a value that pixels of type {first.dtype} can have")
     return number
 
 

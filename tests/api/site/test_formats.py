@@ -28,7 +28,8 @@ def test_a_size_has_three_digits_and_a_unit(size: int | None, shown: str) -> Non
 @pytest.mark.parametrize(
     ("number", "shown"),
     [(0.5, "0.5"), (-0.5, "-0.5"), (25.0, "25"), (1234567.0, "1,234,567"), (172724.5, "172,724.5"),
-     (12345678901234, "12,345,678,901,234"), (1 / 3, "0.3333333333"), (None, "–")],
+     (12345678901234, "12,345,678,901,234"), (42535415312.0, "42,535,415,312"), (1e20, "1e+20"),
+     (1 / 3, "0.3333333333"), (None, "–")],
 )  # fmt: skip
 def test_a_number_has_at_most_ten_digits(number: float | None, shown: str) -> None:
     assert show_number(number) == shown
