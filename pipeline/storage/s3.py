@@ -43,7 +43,7 @@ def bucket_and_key(base: str) -> tuple[str, str]:
     key = key.rstrip("/")
     if not _BUCKET.fullmatch(bucket):
         raise CatalogueError(
-            f'"{base}" does not name a bucket; write s3://bucket/prefix, with a bucket of 3 to 63 small letters and digits'
+            f'"{base}" does not name a bucket; write s3://bucket/prefix, with a bucket of at least two characters'
         )
     parts = key.split("/") if key else []
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\0-\x1f\x7f]", key):
