@@ -86,6 +86,6 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
     rows = execute(engine, QUERIES["add"], name=name, graph=Jsonb(graph), source=source)
     if not rows:
         raise CatalogueError(
-            f"there is no raster source {source}; find sources with: rastersources search"
+            f"raster source {source} does not exist; find sources with: rastersources search"
         )
     return UUID(str(rows[0].uuid))

@@ -44,7 +44,7 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
             unknown = set(uuids).difference(source.uuid for source in sources.values())
             if unknown:
                 raise CatalogueError(
-                    f"there is no raster source {min(map(str, unknown))}; find sources with: rastersources search"
+                    f"raster source {min(map(str, unknown))} does not exist; find sources with: rastersources search"
                 )
             files = execute("remove_files").scalar_one()
             forgotten = execute("forget_rejections").rowcount

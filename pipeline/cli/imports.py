@@ -185,7 +185,7 @@ def _print_counts(summary: "AssetCounts") -> None:
     geotiffs = f", with {pluralize(summary.geotiffs, 'GeoTIFF')}" if summary.geotiffs else ""
     echo(f"found {pluralize(summary.items, 'item')}{without}{geotiffs}")
     if not summary.items:
-        echo("no item was found; check the catalogue, and --collection if you gave it", err=True)
+        echo("check the catalogue, and --collection if you gave it: it has no items", err=True)
     if summary.others:
         kinds = [f"{count} {kind}" for kind, count in summary.others.most_common(SHOWN_KINDS)]
         more = len(summary.others) - len(kinds)

@@ -79,7 +79,10 @@ def print_report(outcomes: Sequence[RunOutcome], seconds: float) -> None:
     total = total_report(outcomes)
     for outcome in outcomes:
         if outcome.definition == REGISTER_ID and not (outcome.failure or outcome.report.listed):
-            echo("no GeoTIFF was found; names of GeoTIFFs end with .tif or .tiff", err=True)
+            echo(
+                "no file with a name that ends with .tif or .tiff was found; check the path",
+                err=True,
+            )
     print_rejections(total)
     for code, count in total.warnings.most_common():
         reason = explain(code).meaning

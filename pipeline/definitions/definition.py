@@ -159,7 +159,7 @@ class Definition(CommonFields):
 
     @classmethod
     def make(cls, fields: Mapping[str, object]) -> Self:
-        """Return a definition with these fields. Raises CatalogueError that names the first wrong field."""
+        """Return a definition with these fields. Raises CatalogueError with the option of the first wrong one."""
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

@@ -116,7 +116,10 @@ def test_register_prints_a_summary_and_exits_with_0_3_or_1(
     (tmp_path / "empty").mkdir()
     empty = [*RASTERSOURCES, "register", tmp_path / "empty", "--organisation", "Empty", "--create"]
     done = run(empty, RASTERSOURCES_DATABASE_URL=database_url)
-    assert done.stderr == "no GeoTIFF was found; names of GeoTIFFs end with .tif or .tiff\n"
+    assert (
+        done.stderr
+        == "no file with a name that ends with .tif or .tiff was found; check the path\n"
+    )
     done = run([*register, "--create"], RASTERSOURCES_DATABASE_URL=database_url)
     assert "1 registered, 0 unchanged, 0 rejected" in done.stdout
     write_raster(tmp_path / "bad.tif", crs=None)

@@ -68,8 +68,8 @@ class Head:
     """ascending, descending, or empty."""
 
 
-def without_notice(call: Call) -> tuple[Call, list[str]]:
-    """Return the call without the notice of a deletion, which the links of the page do not repeat, and the notice."""
+def without_deleted(call: Call) -> tuple[Call, list[str]]:
+    """Return the call without `deleted`, which the links of the page do not repeat, and the message for it."""
     if DELETED not in call.query:
         return call, []
     query = {name: text for name, text in call.query.items() if name != DELETED}
@@ -95,7 +95,7 @@ class Catalogue(SitePage):
     async def get(self, call: Call) -> Response:
         """Return the page; if a filter is invalid, the table is empty and an error stands above it."""
         check_method(call.request.method, ("GET", "HEAD"))
-        call, deleted = without_notice(call)
+        call, deleted = without_deleted(call)
         rows: Sequence[Any] = ()
         errors, total, filtered = None, 0, None
         query = {**call.query, "page_size": call.query.get("page_size") or PAGE_SIZE}

@@ -201,9 +201,7 @@ async def choose_export(call: Call, source: Any, request: DataRequest) -> Export
     if not rows:
         raise Problem(400, "The files of the raster source are missing; restore them and sync it.")
     most = call.api.config.picture_files
-    bounds, degrees = await bounds_of(call, request.window, rows[0].wkt)
-    if source.projection == DEGREES and (source.origin_x < -180 or source.upper_bound_x > 180):
-        bounds = None  # the window may lie one turn of the earth from the files
+    bounds, degrees = await bounds_of(call, source, request.window, rows[0].wkt)
     chosen = choose_files(source.id, most + 1, step=step, bounds=bounds, degrees=degrees)
     # If no file intersects the window, any file serves: it has the data type of the empty GeoTIFF.
     rows = await call.api.database.rows(chosen) or rows
@@ -215,16 +213,22 @@ async def choose_export(call: Call, source: Any, request: DataRequest) -> Export
     return Export(files, request.window, request.nodata)
 
 
-async def bounds_of(call: Call, window: Window, wkt: str) -> tuple[Bounds | None, Bounds | None]:
+async def bounds_of(
+    call: Call, source: Any, window: Window, wkt: str
+) -> tuple[Bounds | None, Bounds | None]:
     """Return the bounds of a window, either in the CRS of the files or in degrees; the other is None.
 
-    Both are None for a window without such bounds.
+    Both are None for a window without such bounds, and for one that may lie a turn of the earth from the files.
     """
     edges = window.west, window.south, window.east, window.north
-    if window.crs is None:
-        return edges, None
     if window.crs == DEGREES and window.west >= -180 and window.east <= 180:
         return None, edges
+    longitudes = [source.origin_x, source.upper_bound_x]
+    longitudes += [] if window.crs else [window.west, window.east]
+    if wkt.startswith("GEOG") and not all(-180 <= edge <= 180 for edge in longitudes):
+        return None, None
+    if window.crs is None:
+        return edges, None
     bounds: Bounds | None = await call.api.pixels.ask(BoundsIn(window, wkt))
     return bounds, None
 

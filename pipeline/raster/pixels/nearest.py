@@ -34,7 +34,7 @@ def grids_of(
     window: Window, files: Sequence[PixelFile], *, approximate: bool
 ) -> "list[WindowGrid]":
     """Return the grid of the window for each file; files that need the same one share it."""
-    needs = [(file.wkt, middle_longitude(file)) for file in files]
+    needs = [(file.wkt, middle_longitude(file, window)) for file in files]
     grids = {
         (wkt, middle): WindowGrid(window, wkt, approximate=approximate, middle=middle)
         for wkt, middle in set(needs)
@@ -42,18 +42,20 @@ def grids_of(
     return [grids[need] for need in needs]
 
 
-def middle_longitude(file: PixelFile) -> float | None:
-    """Return the longitude in the middle of a file in degrees that reaches beyond 180 degrees; else None.
+def middle_longitude(file: PixelFile, window: Window) -> float | None:
+    """Return the longitude in the middle of a file in degrees; None if no longitude of the window needs a turn.
 
-    GDAL's warper turns longitudes by 360 degrees if they are more than 180 degrees from it (CENTER_LONG).
+    A turn is needed where the file or the window reaches beyond 180 degrees. GDAL's warper turns longitudes by 360
+    degrees that are more than 180 degrees from the middle (CENTER_LONG), unless the file is wider than the earth.
     """
     transform = Affine(*file.transform)
     corners = ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
     longitudes = [(transform @ corner)[0] for corner in corners]
     west, east = min(longitudes), max(longitudes)
-    if (west >= -180 and east <= 180) or east - west > 360 or not _is_in_degrees(file.wkt):
+    edges = [west, east] if window.crs else [west, east, window.west, window.east]
+    if all(-180 <= edge <= 180 for edge in edges) or not _is_in_degrees(file.wkt):
         return None
-    return (west + east) / 2
+    return (west + east) / 2 if east - west <= 360 else None
 
 
 class WindowGrid:
@@ -86,11 +88,9 @@ class WindowGrid:
         self, part: Area, transform: Affine, width: int, height: int
     ) -> Area | None:
         """Return a part that contains all pixels with centres in a file; None if there are no such pixels."""
-        if self._transformer is None and self._middle is not None:
+        if not self._approximate and self._transformer is not None:
             return part
-        if self._transformer is not None and not self._approximate:
-            return part
-        if self._transformer is None:
+        if self._transformer is None and self._middle is None:
             corners = [
                 transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))
             ]

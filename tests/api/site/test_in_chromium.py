@@ -212,9 +212,20 @@ def test_a_source_across_the_antimeridian_is_drawn_as_one(
     extent = browser.find_element("id", "map").get_attribute("data-extent")
     assert list(map(float, extent.split(","))) == [179, 8, 181, 10]
     assert browser.execute_script(WIDEST_STEP_OF_LAND) < 120
+    assert browser.execute_script(IS_LAND, [[179, 67.5], [-179, 67.5], [-179, 60]]) == [
+        True,
+        True,
+        False,
+    ]
     assert_no_errors(browser, address)
 
 
+IS_LAND = """
+    const land = document.getElementById("map").map.getLayers().item(0).getSource().getFeatures();
+    const covers = (feature, place) => feature.getGeometry().intersectsCoordinate(ol.proj.fromLonLat(place));
+    return arguments[0].map((place) => land.some((feature) => covers(feature, place)));
+"""
+"""Returns whether places are land on the map: Chukotka on both sides of 180 degrees is, the Bering Sea is not."""
 WIDEST_STEP_OF_LAND = """
     const land = document.getElementById("map").map.getLayers().item(0).getSource().getFeatures()
         .filter((feature) => feature.get("name") !== "Antarctica");

@@ -105,13 +105,16 @@ def test_the_pixels_are_those_of_gdalwarp(
         ("EPSG:4326", (-180.0, 8.0, -179.0, 10.0)),
         ("EPSG:4326", (179.5, 8.5, 180.5, 9.5)),
         ("EPSG:4326", (-120.0, 8.0, -118.0, 10.0)),
+        ("EPSG:4326", (350.0, 8.0, 370.0, 10.0)),
         ("EPSG:3857", (-20_037_508.0, 890_000.0, -19_930_000.0, 1_100_000.0)),
         ("EPSG:3857", (-10_000_000.0, 890_000.0, -9_000_000.0, 1_100_000.0)),
         ("EPSG:32660", (700_000.0, 890_000.0, 950_000.0, 1_100_000.0)),
     ],
 )
 @pytest.mark.parametrize(
-    ("west", "step"), [(179.0, 0.1), (0.0, 18.0), (-181.0, 0.1)], ids=["179", "0-360", "-181"]
+    ("west", "step"),
+    [(179.0, 0.1), (0.0, 18.0), (-181.0, 0.1), (-180.0, 18.0), (0.0, 18.5)],
+    ids=["179 to 181", "0 to 360", "-181 to -179", "-180 to 180", "wider than the earth"],
 )
 def test_the_pixels_beyond_180_degrees_are_those_of_gdalwarp(
     client: Client, show: Show, tmp_path: Path,
@@ -126,6 +129,31 @@ def test_the_pixels_beyond_180_degrees_are_those_of_gdalwarp(
     query = f"bbox={box}&projection={crs}&width=31&height=29"
     pixels, _ = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
     np.testing.assert_array_equal(pixels, warp(path, bounds, crs, 31, 29))
+
+
+@pytest.mark.parametrize(
+    ("crs", "bounds"),
+    [
+        ("EPSG:4326", (-30.0, 8.0, 30.0, 10.0)),
+        ("EPSG:4326", (330.0, 8.0, 390.0, 10.0)),
+        ("EPSG:3857", (-3_000_000.0, 890_000.0, 3_000_000.0, 1_100_000.0)),
+    ],
+)
+def test_two_files_from_0_to_360_degrees_join_at_greenwich(
+    client: Client, show: Show, tmp_path: Path, crs: str, bounds: tuple[float, ...]
+) -> None:  # fmt: skip
+    values = random_values(20, 40)
+    east, west, both = (tmp_path / name for name in ("east.tif", "west.tif", "both.tif"))
+    for path, start, part in (
+        (east, 0, values[:, :, :20]), (west, 180, values[:, :, 20:]), (both, 0, values),
+    ):  # fmt: skip
+        write_raster(path, width=part.shape[2], height=20, crs="EPSG:4326", values=part,
+                     transform=Affine(9, 0, start, 0, -0.1, 10))  # fmt: skip
+    box = ",".join(map(str, bounds))
+    query = f"bbox={box}&projection={crs}&width=60&height=20"
+    layer = show(east, west)
+    pixels, _ = read_geotiff(client.get(f"{LAYERS}{layer}/data/?{query}"))
+    np.testing.assert_array_equal(pixels, warp(both, bounds, crs, 60, 20))
 
 
 @pytest.mark.parametrize(

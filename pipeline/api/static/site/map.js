@@ -52,7 +52,7 @@ function outlines(url) {
     wrapX: true,
     attributions: ["Natural Earth"],
   });
-  source.on("featuresloadend", ({ features }) => features.forEach((feature) => joinAtAntimeridian(feature)));
+  source.on("featuresloadend", ({ features }) => features.forEach(joinAtAntimeridian));
   const layer = new ol.layer.Vector({ source });
   const paint = () => layer.setStyle(new ol.style.Style({
     fill: new ol.style.Fill({ color: colour("--land") }),
