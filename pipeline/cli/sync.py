@@ -108,7 +108,7 @@ def run_sync(
         if chosen.prune:
             for orphan in prune_all(context.engine, config, items):
                 removed = pluralize(orphan.sources - orphan.kept, "source")
-                kept = f", {orphan.kept} in use and kept" if orphan.kept else ""
+                kept = f", {orphan.kept} kept because still in use" if orphan.kept else ""
                 if not chosen.quiet:
                     echo(f"pruned {orphan.id}: {removed} removed{kept}", err=True)
         selected = select_items(items, names)
